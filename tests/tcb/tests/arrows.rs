@@ -1,0 +1,63 @@
+//! Dependencies run one way (DESIGN, "Workspace"): the three programs know the two libraries, the
+//! libraries know nobody, and nothing in the product knows `tests`, `examples` or `deploy`.
+
+use adyton_tcb::workspace_root;
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Package, what it may depend on inside the workspace, what its tests may use besides.
+const ARROWS: &[(&str, &[&str], &[&str])] = &[
+    ("adyton-attestation", &[], &["adyton-fake-tee"]),
+    ("adyton-sealed-weights", &[], &[]),
+    ("adyton-sidecar", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-broker", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-cli", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-fake-tee", &[], &[]),
+    ("adyton-example-server", &[], &[]),
+];
+
+#[test]
+fn product_crates_depend_only_along_the_arrows() {
+    let metadata = MetadataCommand::new()
+        .current_dir(workspace_root())
+        .no_deps()
+        .exec()
+        .expect("the workspace loads");
+    let members: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    for (package, product, tests) in ARROWS {
+        let package = metadata
+            .packages
+            .iter()
+            .find(|candidate| candidate.name.as_str() == *package)
+            .unwrap_or_else(|| panic!("{package} is a member of the workspace"));
+        for dependency in package.dependencies.iter().filter(|d| members.contains(&d.name.as_str())) {
+            let allowed = product.contains(&dependency.name.as_str())
+                || (dependency.kind == DependencyKind::Development
+                    && tests.contains(&dependency.name.as_str()));
+            assert!(
+                allowed,
+                "{} may not depend on {} ({:?}): see ARROWS in {}",
+                package.name,
+                dependency.name,
+                dependency.kind,
+                file!()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_cargo_feature_exists_that_could_change_a_security_decision() {
+    let metadata = MetadataCommand::new()
+        .current_dir(workspace_root())
+        .no_deps()
+        .exec()
+        .expect("the workspace loads");
+    for package in &metadata.packages {
+        assert!(
+            package.features.is_empty(),
+            "{} has cargo features {:?}; behaviour is chosen by configuration, not at build time",
+            package.name,
+            package.features.keys().collect::<Vec<_>>()
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! What runs inside the TEE stays small, and a change of it is a reviewed diff.
+
+use std::fs;
+
+use adyton_tcb::{packages_of, sources, workspace_root};
+
+/// DESIGN, "Workspace": the sidecar with its two libraries.
+const CODE_LINES: usize = 10_000;
+/// House limit: no file over 600 lines without its tests.
+const LINES_PER_FILE: usize = 600;
+/// The one audited file with unsafe code: it locks memory.
+const UNSAFE_FILE: &str = "sealed-weights/src/locked_memory.rs";
+
+const IN_THE_TEE: [&str; 3] = ["sidecar", "attestation", "sealed-weights"];
+
+#[test]
+fn the_sidecar_and_its_libraries_fit_the_line_budget() {
+    let lines: usize = IN_THE_TEE.iter().flat_map(|folder| sources(folder)).map(|s| s.code_lines()).sum();
+    println!("{lines} code lines run inside the TEE (budget {CODE_LINES})");
+    assert!(lines <= CODE_LINES, "{lines} code lines inside the TEE, the budget is {CODE_LINES}");
+}
+
+#[test]
+fn the_sidecar_links_exactly_the_listed_packages() {
+    let list = workspace_root().join("tests/tcb/sidecar-packages.txt");
+    let now = packages_of("adyton-sidecar").join("\n") + "\n";
+    if std::env::var_os("ADYTON_UPDATE_TCB").is_some() {
+        fs::write(&list, &now).expect("the list can be written");
+    }
+    let listed = fs::read_to_string(&list).expect("the list exists");
+    assert_eq!(
+        listed, now,
+        "what the sidecar links has changed; if that is wanted, run with ADYTON_UPDATE_TCB=1 and commit the diff"
+    );
+}
+
+#[test]
+fn no_openssl_is_linked_into_the_sidecar() {
+    for package in packages_of("adyton-sidecar") {
+        assert!(!package.contains("openssl"), "{package} is linked into the sidecar");
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    for folder in ["sidecar", "attestation", "sealed-weights", "broker", "cli", "tests/fake-tee", "examples/quickstart"] {
+        for source in sources(folder) {
+            let lines = source.product.lines().count();
+            assert!(lines <= LINES_PER_FILE, "{} has {lines} lines, split it along a real seam", source.path);
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stands_in_one_audited_file() {
+    for folder in ["sidecar", "attestation", "sealed-weights", "broker", "cli"] {
+        for source in sources(folder) {
+            let has = source.product.lines().any(|line| {
+                let line = line.trim();
+                !line.starts_with("//") && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+            });
+            assert!(!has || source.path == UNSAFE_FILE, "{} contains unsafe code", source.path);
+        }
+    }
+}
