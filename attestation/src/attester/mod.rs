@@ -1,0 +1,227 @@
+//! Where Evidence comes from: the only IO of this crate.
+//!
+//! Role: Attester. In: 64 bytes of report data. Out: Evidence in the form of the KBS protocol, in
+//! which exactly those 64 bytes were found again. Blocking `std` IO; an async caller puts it on a
+//! thread of its own. Detection tries the real sources in a fixed order and says what it found;
+//! it never falls back to anything fake.
+//! Against: Evidence over another caller's data (races, a lying host), sample Evidence.
+
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::binding::ReportData;
+use crate::evidence::{Evidence, EvidenceError, Tee};
+
+mod coco;
+mod detect;
+mod loopback_http;
+mod tsm;
+
+pub use coco::CocoAttester;
+pub use detect::{Detected, DetectionOptions, Tried, detect};
+pub use tsm::TsmAttester;
+
+/// A source of Evidence.
+pub trait Attester: Send + Sync {
+    /// The TEE whose Evidence this source gives.
+    fn tee(&self) -> Tee;
+
+    /// Short name for logs: `tsm`, `coco`.
+    fn name(&self) -> &'static str;
+
+    /// Collects Evidence over `report_data`: the value of `primary_evidence` in the KBS protocol.
+    ///
+    /// # Errors
+    /// Those of the source; [`AttesterError::Evidence`] when it does not parse and
+    /// [`AttesterError::ReportData`] when it commits to something else.
+    fn collect(&self, report_data: &ReportData) -> Result<Value, AttesterError>;
+
+    /// Extends a runtime measurement, so that later Evidence differs from earlier Evidence.
+    ///
+    /// # Errors
+    /// [`AttesterError::NoEvents`] where the source has no such measurement, else those of the
+    /// source. What was released before stays released: the caller decides how much that matters.
+    fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
+        let _ = event;
+        Err(AttesterError::NoEvents { attester: self.name() })
+    }
+}
+
+/// One entry for the log behind a runtime measurement. Public: it may appear in event logs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RuntimeEvent<'a> {
+    /// Who defines the operation, such as a reversed domain name. No spaces.
+    pub domain: &'a str,
+    /// What happened. No spaces.
+    pub operation: &'a str,
+    /// About what. One line.
+    pub content: &'a str,
+}
+
+/// Why there is no Evidence.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttesterError {
+    /// No source was found.
+    #[error(
+        "no TEE was found, tried {}; run inside a TDX guest, with /sys/kernel/config/tsm mounted \
+         or the CoCo guest API enabled", list(tried)
+    )]
+    NoTee {
+        /// What was tried, in order, and why it was not taken.
+        tried: Vec<Tried>,
+    },
+    /// The URL of the CoCo guest API is not `http://` with an address on loopback.
+    #[error(
+        "`{got}` is not an http:// URL with a loopback address; the guest API is at \
+         http://127.0.0.1:8006"
+    )]
+    Url {
+        /// What was configured, shortened.
+        got: String,
+    },
+    /// The CoCo guest API does not answer at all.
+    #[error(
+        "the CoCo guest API at {address} does not answer; outside a CoCo guest there is none, in \
+         one it is enabled with the kernel parameter agent.guest_components_rest_api=all"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The CoCo guest API refuses callers that are not on loopback of the pod (403).
+    #[error("the CoCo guest API refused {path} (403); call it from within the pod, over loopback")]
+    Forbidden {
+        /// The path that was asked for.
+        path: &'static str,
+    },
+    /// The CoCo guest API runs without the attestation endpoints (404).
+    #[error(
+        "the CoCo guest API has no {path} (404); it runs without the attestation endpoints, start \
+         the guest with the kernel parameter agent.guest_components_rest_api=all"
+    )]
+    NotEnabled {
+        /// The path that was asked for.
+        path: &'static str,
+    },
+    /// The CoCo guest API answered with another status.
+    #[error("the CoCo guest API answered {path} with {status}: {detail}")]
+    Status {
+        /// The path that was asked for.
+        path: &'static str,
+        /// The status code.
+        status: u16,
+        /// Start of the body, printable characters only.
+        detail: String,
+    },
+    /// The answer is not HTTP/1.1, not complete, or longer than allowed.
+    #[error("the answer of the CoCo guest API to {path} is refused: {reason}")]
+    Http {
+        /// The path that was asked for.
+        path: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The answer is not JSON.
+    #[error("the answer of the CoCo guest API to {path} is not JSON")]
+    Json {
+        /// The path that was asked for.
+        path: &'static str,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The platform is of another TEE.
+    #[error("{attester}: the platform is {got}; supported is tdx")]
+    Unsupported {
+        /// The source that said so.
+        attester: &'static str,
+        /// What it said, shortened.
+        got: String,
+    },
+    /// A step with configfs-tsm failed.
+    #[error("configfs-tsm: {step} {path} failed; {remedy}")]
+    Tsm {
+        /// What was done.
+        step: &'static str,
+        /// To which file.
+        path: String,
+        /// What to do about it.
+        remedy: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An attribute of configfs-tsm holds something else than the kernel documents.
+    #[error("configfs-tsm: {path} is refused: {reason}")]
+    TsmAttribute {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Somebody else wrote to our private report item.
+    #[error(
+        "configfs-tsm: generation {got} where {expected} was expected; another process writes to \
+         the same report item"
+    )]
+    TsmGeneration {
+        /// What our own writes add up to.
+        expected: u64,
+        /// What the kernel counted.
+        got: u64,
+    },
+    /// The system has no random bytes to give.
+    #[error("the system's random number generator failed")]
+    Random,
+    /// The Evidence does not parse.
+    #[error("{attester}: the evidence does not parse")]
+    Evidence {
+        /// The source that gave it.
+        attester: &'static str,
+        /// Where and why.
+        #[source]
+        source: EvidenceError,
+    },
+    /// The Evidence commits to other report data than was asked for.
+    #[error("{attester}: asked for evidence over {expected:?}, got it over {got:?}")]
+    ReportData {
+        /// The source that gave it.
+        attester: &'static str,
+        /// What was asked for.
+        expected: ReportData,
+        /// What the Evidence carries.
+        got: ReportData,
+    },
+    /// The source cannot extend runtime measurements.
+    #[error("{attester} cannot extend runtime measurements")]
+    NoEvents {
+        /// The source.
+        attester: &'static str,
+    },
+}
+
+/// Parses what a source gave and compares the report data in it with those asked for.
+fn confirm(
+    attester: &'static str,
+    tee: Tee,
+    primary_evidence: Value,
+    expected: &ReportData,
+) -> Result<Value, AttesterError> {
+    let evidence = Evidence::parse_kbs(tee, &primary_evidence)
+        .map_err(|source| AttesterError::Evidence { attester, source })?;
+    let got = evidence.report_data();
+    if got == *expected {
+        Ok(primary_evidence)
+    } else {
+        Err(AttesterError::ReportData { attester, expected: *expected, got })
+    }
+}
+
+fn list(tried: &[Tried]) -> String {
+    tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,16 @@
+//! Bounds on what a peer of RCAR may send, enforced before memory is taken.
+
+/// Longest body of a Request, Challenge or Attestation in bytes (2 MiB, as the KBS has it).
+pub const MAX_BODY: usize = 2 * 1024 * 1024;
+/// Longest secret in one reply, in bytes.
+pub const MAX_SECRET: usize = 1024 * 1024;
+/// Longest body of a resource reply: the secret in base64, and room for the other members.
+pub const MAX_RESPONSE: usize = MAX_SECRET / 3 * 4 + 16 * 1024;
+/// Longest `protected` member, in characters.
+pub const MAX_PROTECTED: usize = 4 * 1024;
+/// Longest nonce string that a client answers, in bytes. The KBS sends 44.
+pub const MAX_NONCE_TEXT: usize = 512;
+/// Longest init-data body, in bytes.
+pub const MAX_INIT_DATA: usize = 512 * 1024;
+/// Longest of the three segments of a resource path, in bytes.
+pub const MAX_PATH_SEGMENT: usize = 128;

@@ -1,0 +1,102 @@
+//! The KBS's side of RCAR as a chain of states.
+//!
+//! Role: the front of the Verifier. In: the KBC's messages and a fresh nonce. Out: the Challenge,
+//! and [`Presented`]: parsed Evidence together with the report data it must carry, which were
+//! computed here from *our* nonce and the parsed key. The nonce is used up by the first
+//! Attestation, whether it is accepted or not.
+//! Against: replay of an Attestation, runtime data that differ between hash and use, sample TEEs.
+
+use subtle::ConstantTimeEq as _;
+
+use super::canonical::primary_report_data;
+use super::message::{Attestation, ChallengeMessage, InitData, Request};
+use super::tee_key::TeePublicKey;
+use super::{PROTOCOL_VERSION, RcarError};
+use crate::binding::ReportData;
+use crate::challenge::Nonce;
+use crate::evidence::{Evidence, Tee};
+
+/// A session between Challenge and Attestation. Neither `Clone` nor reusable: the nonce counts once.
+#[derive(Debug)]
+pub struct AwaitingAttestation {
+    tee: Tee,
+    nonce: String,
+}
+
+/// An Attestation that answers our Challenge. An allegation: nothing in it is verified yet.
+#[derive(Debug)]
+pub struct Presented {
+    /// The Evidence, parsed.
+    pub evidence: Evidence,
+    /// The report data that the Evidence must carry for the nonce and the key to be bound.
+    pub expected: ReportData,
+    /// The key to which secrets go *after* the Evidence was verified over `expected`.
+    pub tee_key: TeePublicKey,
+    /// The guest's init-data with their digest. Measured only if the digest stands in the Evidence.
+    pub init_data: Option<PresentedInitData>,
+}
+
+/// Init-data of a guest and the digest that the hardware must have signed.
+#[derive(Debug)]
+pub struct PresentedInitData {
+    /// As they were sent.
+    pub document: InitData,
+    /// Digest of the body under the algorithm that it names.
+    pub digest: Vec<u8>,
+}
+
+/// Answers a Request with a Challenge over `nonce`, which must be fresh.
+///
+/// # Errors
+/// [`RcarError::Version`] for any version but 0.4.0, then [`RcarError::Tee`] for a TEE that is not
+/// supported, sample TEEs among them.
+pub fn on_request(
+    request: &Request,
+    nonce: Nonce,
+) -> Result<(ChallengeMessage, AwaitingAttestation), RcarError> {
+    if request.version != PROTOCOL_VERSION {
+        let got = request.version.chars().take(32).collect();
+        return Err(RcarError::Version { got });
+    }
+    let tee: Tee = request.tee.parse().map_err(RcarError::Tee)?;
+    let nonce = nonce.to_base64();
+    let challenge = ChallengeMessage { nonce: nonce.clone(), extra_params: "".into() };
+    Ok((challenge, AwaitingAttestation { tee, nonce }))
+}
+
+impl AwaitingAttestation {
+    /// The TEE of the Request.
+    #[must_use]
+    pub fn tee(&self) -> Tee {
+        self.tee
+    }
+
+    /// Takes the Attestation and uses the nonce up.
+    ///
+    /// # Errors
+    /// In this order: [`RcarError::Nonce`], [`RcarError::DeviceEvidence`],
+    /// [`RcarError::InitData`], [`RcarError::Evidence`].
+    pub fn on_attestation(self, attestation: &Attestation) -> Result<Presented, RcarError> {
+        let said = attestation.runtime_data.nonce.as_bytes();
+        if !bool::from(said.ct_eq(self.nonce.as_bytes())) {
+            return Err(RcarError::Nonce);
+        }
+        // Evidence of devices enters the hash, so ignoring it would be possible; but then a
+        // guest that meant to prove a GPU would be served without anybody having looked at it.
+        if !attestation.tee_evidence.additional_evidence.is_empty() {
+            return Err(RcarError::DeviceEvidence);
+        }
+        let init_data = match &attestation.init_data {
+            Some(document) => {
+                let digest = document.digest()?;
+                Some(PresentedInitData { document: document.clone(), digest })
+            }
+            None => None,
+        };
+        let evidence = Evidence::parse_kbs(self.tee, &attestation.tee_evidence.primary_evidence)
+            .map_err(RcarError::Evidence)?;
+        let tee_key = attestation.runtime_data.tee_pubkey.clone();
+        let expected = primary_report_data(&self.nonce, &tee_key, "");
+        Ok(Presented { evidence, expected, tee_key, init_data })
+    }
+}
