@@ -1,0 +1,128 @@
+//! The Appraisal Policy for Evidence: which claims an owner accepts.
+//!
+//! The `[appraisal]` table of a release policy. Every key has a strict default; what weakens it is
+//! named so. Unknown keys are errors.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::claims::{Ppid, TcbStatus};
+
+/// Rules for claims. The default accepts no system at all, for it names no Reference Values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppraisalPolicy {
+    /// Names of the sets of Reference Values of which one must match as a whole. Empty: no.
+    pub reference_values: Vec<String>,
+    /// Registers that are compared. Default: all eight.
+    pub registers: BTreeSet<Register>,
+    /// Accepted TCB statuses. Default: `UpToDate`.
+    pub tcb_status: BTreeSet<TcbStatus>,
+    /// Vendor advisories that may apply. Default: none may.
+    pub accepted_advisories: BTreeSet<String>,
+    /// Lowest accepted edition of the vendor's evaluation. Default: 0, any.
+    pub minimum_tcb_evaluation_data_number: u32,
+    /// Oldest accepted `issueDate` of TCB info and QE identity, in days. Default: 30.
+    pub max_collateral_age_days: u32,
+    /// Platforms that are accepted. Empty, the default: every genuine one.
+    pub allowed_ppids: BTreeSet<Ppid>,
+    /// How long a result may be used, in seconds. Default: 300.
+    pub result_lifetime_seconds: u32,
+    /// Accept TDs that the host can read. Whoever runs the host then has the model. Default: false.
+    pub insecure_allow_debug: bool,
+}
+
+/// A register of a TD that a policy may compare with Reference Values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    /// Initial contents.
+    Mrtd,
+    /// Run-time register 0.
+    Rtmr0,
+    /// Run-time register 1.
+    Rtmr1,
+    /// Run-time register 2.
+    Rtmr2,
+    /// Run-time register 3.
+    Rtmr3,
+    /// Init-data digest.
+    MrConfigId,
+    /// Owner.
+    MrOwner,
+    /// Owner's configuration.
+    MrOwnerConfig,
+}
+
+impl Register {
+    /// All registers.
+    pub const ALL: [Self; 8] = [
+        Self::Mrtd,
+        Self::Rtmr0,
+        Self::Rtmr1,
+        Self::Rtmr2,
+        Self::Rtmr3,
+        Self::MrConfigId,
+        Self::MrOwner,
+        Self::MrOwnerConfig,
+    ];
+
+    /// The key in policies and Reference Values.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mrtd => "mrtd",
+            Self::Rtmr0 => "rtmr0",
+            Self::Rtmr1 => "rtmr1",
+            Self::Rtmr2 => "rtmr2",
+            Self::Rtmr3 => "rtmr3",
+            Self::MrConfigId => "mrconfigid",
+            Self::MrOwner => "mrowner",
+            Self::MrOwnerConfig => "mrownerconfig",
+        }
+    }
+}
+
+impl Default for AppraisalPolicy {
+    fn default() -> Self {
+        Self {
+            reference_values: Vec::new(),
+            registers: Register::ALL.into(),
+            tcb_status: [TcbStatus::UpToDate].into(),
+            accepted_advisories: BTreeSet::new(),
+            minimum_tcb_evaluation_data_number: 0,
+            max_collateral_age_days: 30,
+            allowed_ppids: BTreeSet::new(),
+            result_lifetime_seconds: 300,
+            insecure_allow_debug: false,
+        }
+    }
+}
+
+/// Why a text is not a policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// More bytes than [`limits`](crate::limits) allow.
+    #[error("policy has {got} bytes; at most {limit} are read")]
+    TooLarge {
+        /// Its size in bytes.
+        got: usize,
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// Not TOML of this shape: a syntax error, an unknown key, a value of another type.
+    #[error("not a release policy")]
+    Toml(#[source] Box<toml::de::Error>),
+    /// A value that cannot be meant.
+    #[error("{key} is {got}; expected {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What the file says.
+        got: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}

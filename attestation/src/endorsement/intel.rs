@@ -1,0 +1,175 @@
+//! Intel's collateral for one platform type: TCB info, QE identity, CRLs and their chains.
+//!
+//! In: the JSON object that PCCS clients store (`QuoteCollateralV3`): PEM chains, hex CRLs and
+//! signatures, and the *exact text* of the two signed JSON documents, which is kept as is because
+//! that text is what Intel signed. Out: [`IntelEndorsements`], with the few members parsed that
+//! choose and date it. Nothing is verified here.
+//!
+//! A `pck_certificate_chain` member is read and thrown away: the library below would let it replace
+//! the chain inside the quote, and collateral that is stored per platform type must not choose the
+//! platform.
+
+use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
+use serde::{Deserialize, Serialize};
+
+use crate::claims::Fmspc;
+use crate::endorsement::EndorsementError;
+use crate::limits::{MAX_CERTIFICATE_CHAIN_LEN, MAX_CRL_LEN, MAX_TCB_JSON_LEN};
+use crate::unix_time::UnixTime;
+
+/// The wire form: `QuoteCollateralV3` as JSON, byte strings in hex.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CollateralJson {
+    pck_crl_issuer_chain: String,
+    root_ca_crl: String,
+    pck_crl: String,
+    tcb_info_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: String,
+    qe_identity_issuer_chain: String,
+    qe_identity: String,
+    qe_identity_signature: String,
+    #[serde(default, skip_serializing)]
+    #[expect(dead_code, reason = "accepted in files and never used, see the module's text")]
+    pck_certificate_chain: Option<String>,
+}
+
+/// Intel's statements about one platform type. Parsed, unverified.
+#[derive(Clone, Debug)]
+pub struct IntelEndorsements {
+    wire: CollateralJson,
+    collateral: QuoteCollateralV3,
+    tcb_info: TcbInfo,
+    qe_identity: QeIdentity,
+    fmspc: Fmspc,
+    tcb_info_dates: DocumentDates,
+    qe_identity_dates: DocumentDates,
+}
+
+/// Validity that a signed JSON document states about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentDates {
+    /// `issueDate`.
+    pub issued: UnixTime,
+    /// `nextUpdate`.
+    pub next_update: UnixTime,
+}
+
+impl IntelEndorsements {
+    pub(super) fn from_json(wire: CollateralJson) -> Result<Self, EndorsementError> {
+        bounded("pck_crl_issuer_chain", &wire.pck_crl_issuer_chain, MAX_CERTIFICATE_CHAIN_LEN)?;
+        bounded("tcb_info_issuer_chain", &wire.tcb_info_issuer_chain, MAX_CERTIFICATE_CHAIN_LEN)?;
+        bounded(
+            "qe_identity_issuer_chain",
+            &wire.qe_identity_issuer_chain,
+            MAX_CERTIFICATE_CHAIN_LEN,
+        )?;
+        bounded("tcb_info", &wire.tcb_info, MAX_TCB_JSON_LEN)?;
+        bounded("qe_identity", &wire.qe_identity, MAX_TCB_JSON_LEN)?;
+        bounded("root_ca_crl", &wire.root_ca_crl, MAX_CRL_LEN.saturating_mul(2))?;
+        bounded("pck_crl", &wire.pck_crl, MAX_CRL_LEN.saturating_mul(2))?;
+        bounded("tcb_info_signature", &wire.tcb_info_signature, 128)?;
+        bounded("qe_identity_signature", &wire.qe_identity_signature, 128)?;
+
+        let collateral = QuoteCollateralV3 {
+            pck_crl_issuer_chain: wire.pck_crl_issuer_chain.clone(),
+            root_ca_crl: unhex("root_ca_crl", &wire.root_ca_crl)?,
+            pck_crl: unhex("pck_crl", &wire.pck_crl)?,
+            tcb_info_issuer_chain: wire.tcb_info_issuer_chain.clone(),
+            tcb_info: wire.tcb_info.clone(),
+            tcb_info_signature: unhex("tcb_info_signature", &wire.tcb_info_signature)?,
+            qe_identity_issuer_chain: wire.qe_identity_issuer_chain.clone(),
+            qe_identity: wire.qe_identity.clone(),
+            qe_identity_signature: unhex("qe_identity_signature", &wire.qe_identity_signature)?,
+            pck_certificate_chain: None,
+        };
+        let tcb_info: TcbInfo = serde_json::from_str(&wire.tcb_info).map_err(|_| {
+            EndorsementError::Member { member: "tcb_info", expected: "TCB info JSON" }
+        })?;
+        let qe_identity: QeIdentity = serde_json::from_str(&wire.qe_identity).map_err(|_| {
+            EndorsementError::Member { member: "qe_identity", expected: "QE identity JSON" }
+        })?;
+        let fmspc = tcb_info.fmspc.parse().map_err(|_| EndorsementError::Member {
+            member: "tcb_info.fmspc",
+            expected: "six bytes in hex",
+        })?;
+        let tcb_info_dates =
+            dates("tcb_info dates", &tcb_info.issue_date, &tcb_info.next_update)?;
+        let qe_identity_dates =
+            dates("qe_identity dates", &qe_identity.issue_date, &qe_identity.next_update)?;
+        Ok(Self {
+            wire,
+            collateral,
+            tcb_info,
+            qe_identity,
+            fmspc,
+            tcb_info_dates,
+            qe_identity_dates,
+        })
+    }
+
+    pub(super) fn wire(&self) -> &CollateralJson {
+        &self.wire
+    }
+
+    /// The collateral in the library's form, without a PCK certificate chain.
+    pub(crate) fn collateral(&self) -> &QuoteCollateralV3 {
+        &self.collateral
+    }
+
+    pub(crate) fn tcb_info(&self) -> &TcbInfo {
+        &self.tcb_info
+    }
+
+    pub(crate) fn qe_identity(&self) -> &QeIdentity {
+        &self.qe_identity
+    }
+
+    /// The platform type that the TCB info is for.
+    #[must_use]
+    pub fn fmspc(&self) -> Fmspc {
+        self.fmspc
+    }
+
+    /// Whether the TCB info is for TDX (SGX has one of its own for the same platform type).
+    #[must_use]
+    pub fn is_tdx(&self) -> bool {
+        self.tcb_info.id == "TDX"
+    }
+
+    /// Validity of the TCB info.
+    #[must_use]
+    pub fn tcb_info_dates(&self) -> DocumentDates {
+        self.tcb_info_dates
+    }
+
+    /// Validity of the QE identity.
+    #[must_use]
+    pub fn qe_identity_dates(&self) -> DocumentDates {
+        self.qe_identity_dates
+    }
+}
+
+fn bounded(what: &'static str, text: &str, limit: usize) -> Result<(), EndorsementError> {
+    if text.len() > limit {
+        return Err(EndorsementError::TooLarge { what, got: text.len(), limit });
+    }
+    Ok(())
+}
+
+fn unhex(member: &'static str, text: &str) -> Result<Vec<u8>, EndorsementError> {
+    hex::decode(text).map_err(|_| EndorsementError::Member { member, expected: "hex" })
+}
+
+fn dates(
+    member: &'static str,
+    issued: &str,
+    next_update: &str,
+) -> Result<DocumentDates, EndorsementError> {
+    let parse = |text| {
+        UnixTime::parse_rfc3339(text)
+            .ok_or(EndorsementError::Member { member, expected: "RFC 3339 timestamps" })
+    };
+    Ok(DocumentDates { issued: parse(issued)?, next_update: parse(next_update)? })
+}

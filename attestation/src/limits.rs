@@ -1,0 +1,39 @@
+//! Every bound on outside bytes, in one place.
+//!
+//! A parser compares a length, count or depth with a constant from here *before* it takes memory
+//! or time for it. The numbers leave room above what real platforms send (named beside each) and
+//! stay far below what would hurt a broker that serves thousands.
+
+/// Largest accepted quote in bytes, with zero padding. Real: 4.9 to 5.3 KiB, padded to 8000 by GCP.
+pub const MAX_QUOTE_LEN: usize = 16 * 1024;
+/// Largest accepted text (hex, base64 or JSON) that carries Evidence, in bytes. An event log of
+/// 1 MiB in base64 is the largest part.
+pub const MAX_EVIDENCE_FILE_LEN: usize = 2 * 1024 * 1024;
+/// Largest accepted event log in bytes, decoded. The ACPI table reserves up to 1 MiB.
+pub const MAX_EVENT_LOG_LEN: usize = 1024 * 1024;
+/// Certificates in one chain. Intel's have three.
+pub const MAX_CHAIN_CERTIFICATES: usize = 6;
+/// One certificate in bytes, DER. Intel's PCK certificate has about 1.3 KiB.
+pub const MAX_CERTIFICATE_LEN: usize = 8 * 1024;
+/// One PEM chain in bytes.
+pub const MAX_CERTIFICATE_CHAIN_LEN: usize = 32 * 1024;
+/// QE authentication data in bytes. Intel's quoting enclave writes 32.
+pub const MAX_QE_AUTH_DATA_LEN: usize = 1024;
+/// One certificate revocation list in bytes, DER. Intel's PCK Platform CA list has 3.4 KiB.
+pub const MAX_CRL_LEN: usize = 1024 * 1024;
+/// TCB info or QE identity, JSON text in bytes. Real: up to 8 KiB.
+pub const MAX_TCB_JSON_LEN: usize = 256 * 1024;
+/// One file of Endorsements in bytes.
+pub const MAX_ENDORSEMENT_BUNDLE_LEN: usize = 16 * 1024 * 1024;
+/// Platforms (FMSPC entries) in one bundle. Intel has about a hundred.
+pub const MAX_ENDORSEMENT_ENTRIES: usize = 1024;
+/// One file of Reference Values or one release policy, TOML in bytes.
+pub const MAX_POLICY_LEN: usize = 1024 * 1024;
+/// Alternatives for one register in one set of Reference Values.
+pub const MAX_REFERENCE_ALTERNATIVES: usize = 256;
+/// A name of a set of Reference Values, in bytes.
+pub const MAX_NAME_LEN: usize = 128;
+/// A trust anchor file in bytes.
+pub const MAX_ANCHOR_LEN: usize = 16 * 1024;
+/// Extra trust anchors.
+pub const MAX_EXTRA_ANCHORS: usize = 16;

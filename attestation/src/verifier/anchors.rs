@@ -1,0 +1,143 @@
+//! Trust anchors: where a chain of signatures may end.
+//!
+//! The vendor's root is built in. More roots can be added under a name that says what it means:
+//! whoever holds the key of an extra root can make Evidence with any measurement. A root that comes
+//! with Evidence is never an anchor; at most it helps to pick among those that we already have.
+
+use der::{Decode as _, Encode as _};
+use x509_cert::Certificate;
+
+use crate::claims::AnchorUsed;
+use crate::limits::{MAX_ANCHOR_LEN, MAX_EXTRA_ANCHORS};
+
+/// Intel SGX Root CA, DER, as published at
+/// <https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer>.
+/// SHA-256 44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3; a test compares it.
+const INTEL_SGX_ROOT_CA: &[u8] = include_bytes!("intel_sgx_root_ca.der");
+
+/// The roots that a Verifier believes.
+#[derive(Clone, Debug)]
+pub struct TrustAnchors {
+    insecure_extra: Vec<Anchor>,
+}
+
+/// One root: its certificate and the name by which chains refer to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Anchor {
+    pub(crate) der: Vec<u8>,
+    subject: Vec<u8>,
+    pub(crate) used: AnchorUsed,
+}
+
+/// Why a file is not a trust anchor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorError {
+    /// More bytes or roots than [`limits`](crate::limits) allow.
+    #[error("{what} is {got}; at most {limit} is read")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// Its size in bytes, or the count.
+        got: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Neither a DER certificate nor one PEM certificate.
+    #[error("not an X.509 certificate in DER or PEM")]
+    Certificate(#[source] Box<der::Error>),
+}
+
+impl TrustAnchors {
+    /// The hardware vendors' roots alone. What production uses.
+    #[must_use]
+    pub fn vendor() -> Self {
+        Self { insecure_extra: Vec::new() }
+    }
+
+    /// Adds a root that no vendor stands behind, in DER or PEM. Its holder can forge any Evidence.
+    ///
+    /// # Errors
+    /// [`AnchorError::TooLarge`], [`Certificate`](AnchorError::Certificate).
+    pub fn with_insecure_extra_root(mut self, der_or_pem: &[u8]) -> Result<Self, AnchorError> {
+        limit("certificate in bytes", der_or_pem.len(), MAX_ANCHOR_LEN)?;
+        limit("number of extra roots", self.insecure_extra.len().saturating_add(1), MAX_EXTRA_ANCHORS)?;
+        let certificate = parse(der_or_pem).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
+        let der = certificate.to_der().map_err(|e| AnchorError::Certificate(Box::new(e)))?;
+        let subject = subject(&certificate).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
+        let sha256 = hex::encode(ring::digest::digest(&ring::digest::SHA256, &der));
+        self.insecure_extra.push(Anchor { der, subject, used: AnchorUsed::InsecureExtra { sha256 } });
+        Ok(self)
+    }
+
+    /// SHA-256 of each extra root, hex. Not empty means: say so in logs, metrics and reports.
+    #[must_use]
+    pub fn insecure_extra_roots(&self) -> Vec<String> {
+        self.insecure_extra
+            .iter()
+            .filter_map(|anchor| match &anchor.used {
+                AnchorUsed::InsecureExtra { sha256 } => Some(sha256.clone()),
+                AnchorUsed::Vendor => None,
+            })
+            .collect()
+    }
+
+    /// The anchor to verify a chain against: Intel's, unless the chain carries an extra root byte
+    /// for byte or its last certificate names one as issuer. Picking proves nothing, the whole chain
+    /// is verified against the anchor afterwards.
+    pub(crate) fn for_intel_chain(&self, chain: &[Certificate], chain_der: &[Vec<u8>]) -> Anchor {
+        let vendor = || Anchor {
+            der: INTEL_SGX_ROOT_CA.to_vec(),
+            subject: Vec::new(),
+            used: AnchorUsed::Vendor,
+        };
+        if chain_der.iter().any(|der| der == INTEL_SGX_ROOT_CA) {
+            return vendor();
+        }
+        if let Some(anchor) =
+            self.insecure_extra.iter().find(|anchor| chain_der.contains(&anchor.der))
+        {
+            return anchor.clone();
+        }
+        let issuer = chain.last().and_then(|last| last.tbs_certificate().issuer().to_der().ok());
+        self.insecure_extra
+            .iter()
+            .find(|anchor| issuer.as_ref() == Some(&anchor.subject))
+            .cloned()
+            .unwrap_or_else(vendor)
+    }
+}
+
+fn parse(der_or_pem: &[u8]) -> Result<Certificate, der::Error> {
+    use der::DecodePem as _;
+    if der_or_pem.trim_ascii_start().starts_with(b"-----BEGIN") {
+        Certificate::from_pem(der_or_pem.trim_ascii())
+    } else {
+        Certificate::from_der(der_or_pem)
+    }
+}
+
+fn subject(certificate: &Certificate) -> Result<Vec<u8>, der::Error> {
+    certificate.tbs_certificate().subject().to_der()
+}
+
+fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), AnchorError> {
+    if got > limit {
+        return Err(AnchorError::TooLarge { what, got, limit });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_root_is_intels() {
+        let digest = ring::digest::digest(&ring::digest::SHA256, INTEL_SGX_ROOT_CA);
+        assert_eq!(
+            hex::encode(digest),
+            "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"
+        );
+    }
+}
