@@ -19,11 +19,14 @@
 
 mod collateral;
 mod fault;
+mod guest_api;
 mod keys;
 mod pki;
 mod profile;
 mod quote;
+mod reference_values;
 mod sgx_extension;
+mod state;
 mod tcb;
 
 use base64::Engine as _;
@@ -31,10 +34,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 pub use fault::{Fault, Site, UnknownFault};
+pub use guest_api::GuestApi;
 pub use profile::{
     ATTRIBUTE_DEBUG, ATTRIBUTE_MIGRATABLE, ATTRIBUTE_PERF_PROFILING, ATTRIBUTE_SEPT_VE_DISABLE,
     QuoteFormat, TdProfile,
 };
+pub use state::{StateError, StateFiles, write_whole};
 
 use keys::sha256;
 use pki::Pki;
@@ -121,6 +126,11 @@ impl FakeTee {
     /// [`collateral`](Self::collateral) inside the file format of an endorsement bundle.
     pub fn endorsement_bundle(&self, now: u64, faults: &[Fault]) -> Value {
         json!({ "version": 1, "tdx": [self.collateral(now, faults)] })
+    }
+
+    /// The reference values that `profile` matches, as a TOML file.
+    pub fn reference_values(&self, profile: &TdProfile) -> String {
+        reference_values::to_toml(profile)
     }
 
     /// The root certificate, PEM.
