@@ -23,7 +23,10 @@ pub struct DetectionOptions {
 
 impl Default for DetectionOptions {
     fn default() -> Self {
-        Self { tsm_path: PathBuf::from(DEFAULT_ROOT), coco_url: DEFAULT_URL.to_owned() }
+        Self {
+            tsm_path: PathBuf::from(DEFAULT_ROOT),
+            coco_url: DEFAULT_URL.to_owned(),
+        }
     }
 }
 
@@ -58,8 +61,10 @@ pub fn detect(options: &DetectionOptions) -> Result<Detected, AttesterError> {
     let mut tried = Vec::new();
     let tsm = || Ok(Box::new(TsmAttester::new(&options.tsm_path)?) as Box<dyn Attester>);
     let coco = || Ok(Box::new(CocoAttester::new(&options.coco_url)?) as Box<dyn Attester>);
-    let sources: [(&'static str, &dyn Fn() -> Result<Box<dyn Attester>, AttesterError>); 2] =
-        [("tsm", &tsm), ("coco", &coco)];
+    let sources: [(
+        &'static str,
+        &dyn Fn() -> Result<Box<dyn Attester>, AttesterError>,
+    ); 2] = [("tsm", &tsm), ("coco", &coco)];
     for (source, open) in sources {
         match open() {
             Ok(attester) => {
@@ -67,7 +72,10 @@ pub fn detect(options: &DetectionOptions) -> Result<Detected, AttesterError> {
                 tried.push(Tried { source, outcome });
                 return Ok(Detected { attester, tried });
             }
-            Err(error) => tried.push(Tried { source, outcome: with_causes(&error) }),
+            Err(error) => tried.push(Tried {
+                source,
+                outcome: with_causes(&error),
+            }),
         }
     }
     Err(AttesterError::NoTee { tried })

@@ -44,7 +44,9 @@ pub trait Attester: Send + Sync {
     /// source. What was released before stays released: the caller decides how much that matters.
     fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
         let _ = event;
-        Err(AttesterError::NoEvents { attester: self.name() })
+        Err(AttesterError::NoEvents {
+            attester: self.name(),
+        })
     }
 }
 
@@ -66,7 +68,8 @@ pub enum AttesterError {
     /// No source was found.
     #[error(
         "no TEE was found, tried {}; run inside a TDX guest, with /sys/kernel/config/tsm mounted \
-         or the CoCo guest API enabled", list(tried)
+         or the CoCo guest API enabled",
+        list(tried)
     )]
     NoTee {
         /// What was tried, in order, and why it was not taken.
@@ -218,10 +221,18 @@ fn confirm(
     if got == *expected {
         Ok(primary_evidence)
     } else {
-        Err(AttesterError::ReportData { attester, expected: *expected, got })
+        Err(AttesterError::ReportData {
+            attester,
+            expected: *expected,
+            got,
+        })
     }
 }
 
 fn list(tried: &[Tried]) -> String {
-    tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    tried
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -118,7 +118,12 @@ impl TsmAttester {
     /// [`AttesterError::Tsm`] when `root` is missing or may not be written,
     /// [`AttesterError::Unsupported`] for another platform than TDX.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self, AttesterError> {
-        Self::with(root.into(), EVENT_LOG.into(), Box::new(KernelConfigFs), BACKOFF)
+        Self::with(
+            root.into(),
+            EVENT_LOG.into(),
+            Box::new(KernelConfigFs),
+            BACKOFF,
+        )
     }
 
     fn with(
@@ -127,7 +132,13 @@ impl TsmAttester {
         fs: Box<dyn ConfigFs>,
         backoff: Backoff,
     ) -> Result<Self, AttesterError> {
-        let attester = Self { root, event_log, fs, backoff, one_at_a_time: Mutex::new(()) };
+        let attester = Self {
+            root,
+            event_log,
+            fs,
+            backoff,
+            one_at_a_time: Mutex::new(()),
+        };
         attester.item()?.require_tdx()?;
         Ok(attester)
     }
@@ -136,8 +147,13 @@ impl TsmAttester {
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random).map_err(|_| AttesterError::Random)?;
         let path = self.root.join(format!("adyton-{}", hex::encode(random)));
-        self.fs.make_item(&path).map_err(|source| failed("make", &path, source))?;
-        Ok(Item { attester: self, path })
+        self.fs
+            .make_item(&path)
+            .map_err(|source| failed("make", &path, source))?;
+        Ok(Item {
+            attester: self,
+            path,
+        })
     }
 
     fn event_log(&self) -> Result<Value, AttesterError> {
@@ -145,7 +161,10 @@ impl TsmAttester {
             Ok(log) => Ok(Value::String(STANDARD.encode(log))),
             // Inside a container it usually is not there. The quote counts, not the log.
             Err(e)
-                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
             {
                 Ok(Value::Null)
             }
@@ -165,7 +184,10 @@ impl Attester for TsmAttester {
 
     fn collect(&self, report_data: &ReportData) -> Result<Value, AttesterError> {
         // The lock guards no data, so a panic of another thread leaves nothing half-done.
-        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self
+            .one_at_a_time
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let item = self.item()?;
         item.require_tdx()?;
         item.require_generation(0)?;
@@ -191,8 +213,15 @@ impl Item<'_> {
         if provider == TDX_PROVIDER {
             return Ok(());
         }
-        let got = provider.chars().filter(|c| !c.is_control()).take(32).collect();
-        Err(AttesterError::Unsupported { attester: NAME, got })
+        let got = provider
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(32)
+            .collect();
+        Err(AttesterError::Unsupported {
+            attester: NAME,
+            got,
+        })
     }
 
     fn require_generation(&self, expected: u64) -> Result<(), AttesterError> {
@@ -210,7 +239,10 @@ impl Item<'_> {
 
     fn write(&self, attribute: &str, bytes: &[u8]) -> Result<(), AttesterError> {
         let path = self.path.join(attribute);
-        self.attester.fs.write(&path, bytes).map_err(|source| failed("write", &path, source))
+        self.attester
+            .fs
+            .write(&path, bytes)
+            .map_err(|source| failed("write", &path, source))
     }
 
     fn text(&self, attribute: &str) -> Result<String, AttesterError> {
@@ -227,7 +259,11 @@ impl Item<'_> {
     /// Reads the quote; while the platform is busy with another, again for a while.
     fn outblob(&self) -> Result<Vec<u8>, AttesterError> {
         let path = self.path.join("outblob");
-        let Backoff { mut attempts, first: mut pause, longest } = self.attester.backoff;
+        let Backoff {
+            mut attempts,
+            first: mut pause,
+            longest,
+        } = self.attester.backoff;
         loop {
             match self.attester.fs.read(&path, MAX_QUOTE_LEN) {
                 Ok(quote) => return Ok(quote),
@@ -280,5 +316,10 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
         _ if source.raw_os_error() == Some(ENXIO) => "load the kernel module tdx_guest",
         _ => "see the kernel log of the guest",
     };
-    AttesterError::Tsm { step, path: path.display().to_string(), remedy, source }
+    AttesterError::Tsm {
+        step,
+        path: path.display().to_string(),
+        remedy,
+        source,
+    }
 }

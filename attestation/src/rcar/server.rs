@@ -60,7 +60,10 @@ pub fn on_request(
     }
     let tee: Tee = request.tee.parse().map_err(RcarError::Tee)?;
     let nonce = nonce.to_base64();
-    let challenge = ChallengeMessage { nonce: nonce.clone(), extra_params: "".into() };
+    let challenge = ChallengeMessage {
+        nonce: nonce.clone(),
+        extra_params: "".into(),
+    };
     Ok((challenge, AwaitingAttestation { tee, nonce }))
 }
 
@@ -89,7 +92,10 @@ impl AwaitingAttestation {
         let init_data = match &attestation.init_data {
             Some(document) => {
                 let digest = document.digest()?;
-                Some(PresentedInitData { document: document.clone(), digest })
+                Some(PresentedInitData {
+                    document: document.clone(),
+                    digest,
+                })
             }
             None => None,
         };
@@ -97,6 +103,11 @@ impl AwaitingAttestation {
             .map_err(RcarError::Evidence)?;
         let tee_key = attestation.runtime_data.tee_pubkey.clone();
         let expected = primary_report_data(&self.nonce, &tee_key, "");
-        Ok(Presented { evidence, expected, tee_key, init_data })
+        Ok(Presented {
+            evidence,
+            expected,
+            tee_key,
+            init_data,
+        })
     }
 }
