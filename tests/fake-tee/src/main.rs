@@ -121,6 +121,8 @@ enum Format {
     V5Td10,
     /// Version 5, TDX 1.5 report.
     V5Td15,
+    /// Version 5, TDX 1.5 report with extensions.
+    V5Td15Ex,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -248,6 +250,7 @@ impl Profile {
             Format::V4 => QuoteFormat::V4,
             Format::V5Td10 => QuoteFormat::V5Td10,
             Format::V5Td15 => QuoteFormat::V5Td15,
+            Format::V5Td15Ex => QuoteFormat::V5Td15Ex,
         };
         TdProfile {
             format,

@@ -4,7 +4,7 @@
 //! TD report. Nothing here is measured; the values are SHA-384 digests of their own names.
 
 use crate::fault::Fault;
-use crate::keys::sha384;
+use crate::keys::{sha256, sha384};
 use crate::tcb;
 
 /// TD attribute DEBUG.
@@ -25,6 +25,13 @@ pub enum QuoteFormat {
     V5Td10,
     /// Version 5 with body type 3, a TDX 1.5 report.
     V5Td15,
+    /// Version 5 with body type 4, a TDX 1.5 report with extensions.
+    V5Td15Ex,
+}
+
+impl QuoteFormat {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::V4, Self::V5Td10, Self::V5Td15, Self::V5Td15Ex];
 }
 
 /// Every field of a TD report but the report data. Measurements have 48 bytes.
@@ -131,9 +138,9 @@ impl TdProfile {
         }
     }
 
-    /// The TD report, 584 bytes or, as a TDX 1.5 report, 648.
+    /// The TD report: 584 bytes, as a TDX 1.5 report 648, with extensions 885.
     pub(crate) fn report(&self, report_data: &[u8; 64]) -> Vec<u8> {
-        let mut report = Vec::with_capacity(648);
+        let mut report = Vec::with_capacity(885);
         report.extend(self.tee_tcb_svn);
         report.extend(self.mrseam);
         report.extend(self.mrsignerseam);
@@ -146,9 +153,23 @@ impl TdProfile {
         report.extend(self.mrownerconfig);
         report.extend(self.rtmrs.as_flattened());
         report.extend(report_data);
-        if self.format == QuoteFormat::V5Td15 {
+        if matches!(self.format, QuoteFormat::V5Td15 | QuoteFormat::V5Td15Ex) {
             report.extend(self.tee_tcb_svn2);
             report.extend(self.mrservicetd);
+        }
+        if self.format == QuoteFormat::V5Td15Ex {
+            // VM index 0, TD id, device information: an unpartitioned TD without devices.
+            report.push(0);
+            report.extend(sha256(b"adyton fake-td instance"));
+            report.extend([0; 48]);
+            // Service TDs at creation: none. Then the TCB at creation and where it was captured.
+            report.extend([0; 48 + 8]);
+            report.extend(tcb::COMPONENT_SVNS);
+            report.extend(self.tee_tcb_svn);
+            report.extend(tcb::FMSPC);
+            report.extend([0; 6]);
+            // Service TDs now: none.
+            report.extend([0; 48 + 8]);
         }
         report
     }

@@ -16,6 +16,7 @@ const TEE_TYPE_TDX: u32 = 0x81;
 const KEY_TYPE_P256: u16 = 2;
 const BODY_TD10: u16 = 2;
 const BODY_TD15: u16 = 3;
+const BODY_TD15_EX: u16 = 4;
 const CERTIFICATION_QE_REPORT: u16 = 6;
 const CERTIFICATION_PCK_CHAIN: u16 = 5;
 /// Authentication data of the Quoting Enclave; Intel's is a counter from 0 to 31 as well.
@@ -126,7 +127,7 @@ fn header(profile: &TdProfile, faults: &[Fault]) -> Vec<u8> {
     let version: u16 = match profile.format {
         _ if has(Fault::UnknownQuoteVersion) => 7,
         QuoteFormat::V4 => 4,
-        QuoteFormat::V5Td10 | QuoteFormat::V5Td15 => 5,
+        QuoteFormat::V5Td10 | QuoteFormat::V5Td15 | QuoteFormat::V5Td15Ex => 5,
     };
     let key_type = if has(Fault::UnknownKeyType) {
         3
@@ -159,6 +160,7 @@ fn body(profile: &TdProfile, report_data: &[u8; 64]) -> Vec<u8> {
         QuoteFormat::V4 => return report,
         QuoteFormat::V5Td10 => BODY_TD10,
         QuoteFormat::V5Td15 => BODY_TD15,
+        QuoteFormat::V5Td15Ex => BODY_TD15_EX,
     };
     let mut out = body_type.to_le_bytes().to_vec();
     out.extend(length(report.len()));

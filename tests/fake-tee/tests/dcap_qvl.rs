@@ -100,7 +100,7 @@ fn verify(
 #[test]
 fn a_sound_td_is_up_to_date_in_every_quote_format() {
     let tee = FakeTee::new(NOW);
-    for format in [QuoteFormat::V4, QuoteFormat::V5Td10, QuoteFormat::V5Td15] {
+    for format in QuoteFormat::ALL {
         for pad_to in [0, 8000] {
             let profile = TdProfile {
                 format,
