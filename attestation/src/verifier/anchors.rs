@@ -9,6 +9,7 @@ use x509_cert::Certificate;
 
 use crate::claims::AnchorUsed;
 use crate::limits::{MAX_ANCHOR_LEN, MAX_EXTRA_ANCHORS};
+use crate::verifier::chain::Chain;
 
 /// Intel SGX Root CA, DER, as published at
 /// <https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer>.
@@ -85,21 +86,22 @@ impl TrustAnchors {
     /// The anchor to verify a chain against: Intel's, unless the chain carries an extra root byte
     /// for byte or its last certificate names one as issuer. Picking proves nothing, the whole chain
     /// is verified against the anchor afterwards.
-    pub(crate) fn for_intel_chain(&self, chain: &[Certificate], chain_der: &[Vec<u8>]) -> Anchor {
+    pub(crate) fn for_intel_chain(&self, chain: &Chain) -> Anchor {
         let vendor = || Anchor {
             der: INTEL_SGX_ROOT_CA.to_vec(),
             subject: Vec::new(),
             used: AnchorUsed::Vendor,
         };
-        if chain_der.iter().any(|der| der == INTEL_SGX_ROOT_CA) {
+        if chain.rest_der.iter().any(|der| der == INTEL_SGX_ROOT_CA) {
             return vendor();
         }
         if let Some(anchor) =
-            self.insecure_extra.iter().find(|anchor| chain_der.contains(&anchor.der))
+            self.insecure_extra.iter().find(|anchor| chain.rest_der.contains(&anchor.der))
         {
             return anchor.clone();
         }
-        let issuer = chain.last().and_then(|last| last.tbs_certificate().issuer().to_der().ok());
+        let last = chain.rest.last().unwrap_or(&chain.leaf);
+        let issuer = last.tbs_certificate().issuer().to_der().ok();
         self.insecure_extra
             .iter()
             .find(|anchor| issuer.as_ref() == Some(&anchor.subject))

@@ -272,7 +272,7 @@ impl VerifyError {
         vec![self.reason()]
     }
 
-    fn reason(&self) -> Reason {
+    pub(in crate::verifier) fn reason(&self) -> Reason {
         Reason {
             code: "tdx.refused".into(),
             rung: self.rung().to_owned(),

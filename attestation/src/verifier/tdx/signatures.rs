@@ -1,0 +1,79 @@
+//! The quoting enclave's report (rung T6) and the quote's own signature (rung T7).
+//!
+//! SGX report body: Intel SDM vol. 3D, table 37-20 (REPORT), 384 bytes.
+
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+
+use crate::evidence::TdxEvidence;
+use crate::verifier::chain::public_key_bytes;
+use crate::verifier::error::VerifyError;
+use crate::verifier::tdx::pck::PckCertificate;
+
+/// The fields of the quoting enclave's report that the QE identity speaks about.
+pub(super) struct QeReport {
+    pub(super) miscselect: [u8; 4],
+    pub(super) attributes: [u8; 16],
+    pub(super) mrsigner: [u8; 32],
+    pub(super) isvprodid: u16,
+    pub(super) isvsvn: u16,
+    pub(super) report_data: [u8; 64],
+}
+
+impl QeReport {
+    /// Reads the fields at their fixed offsets; a report of 384 bytes has them all.
+    pub(super) fn read(raw: &[u8; 384]) -> Self {
+        fn field<const N: usize>(raw: &[u8; 384], at: usize) -> [u8; N] {
+            std::array::from_fn(|i| raw[at + i])
+        }
+        Self {
+            miscselect: field(raw, 16),
+            attributes: field(raw, 48),
+            mrsigner: field(raw, 128),
+            isvprodid: u16::from_le_bytes(field(raw, 256)),
+            isvsvn: u16::from_le_bytes(field(raw, 258)),
+            report_data: field(raw, 320),
+        }
+    }
+
+    /// Bit 1 of the attributes: the enclave can be debugged.
+    pub(super) fn is_debug(&self) -> bool {
+        self.attributes[0] & 0x02 != 0
+    }
+}
+
+/// T6, first half: the QE report commits to the attestation key, and to nothing else. The library
+/// leaves the last 32 bytes alone; here they have to be zero.
+pub(super) fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyError> {
+    let signature = &evidence.quote().signature;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&signature.attestation_key);
+    context.update(&signature.qe_auth_data);
+    let digest = context.finish();
+    let report = QeReport::read(&signature.qe_report);
+    let (committed, tail) = report.report_data.split_at(32);
+    if committed != digest.as_ref() || tail.iter().any(|byte| *byte != 0) {
+        return Err(VerifyError::QeReportData);
+    }
+    Ok(())
+}
+
+/// T6, second half: the PCK key signed the QE report.
+pub(super) fn qe_report_signature(
+    evidence: &TdxEvidence,
+    pck: &PckCertificate,
+) -> Result<(), VerifyError> {
+    let signature = &evidence.quote().signature;
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_key_bytes(&pck.chain.leaf))
+        .verify(signature.qe_report.as_slice(), &signature.qe_report_signature)
+        .map_err(|_| VerifyError::QeReportSignature)
+}
+
+/// T7: the attestation key signed header and body.
+pub(super) fn quote_signature(evidence: &TdxEvidence) -> Result<(), VerifyError> {
+    let signature = &evidence.quote().signature;
+    let mut point = [0x04; 65];
+    point[1..].copy_from_slice(&signature.attestation_key);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(evidence.signed_bytes(), &signature.signature)
+        .map_err(|_| VerifyError::QuoteSignature)
+}
