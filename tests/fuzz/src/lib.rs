@@ -1,1 +1,46 @@
-//! Placeholder until the first commit of this crate.
+//! What hostile bytes may do to each parser: nothing.
+//!
+//! One module per parser, each with the same two functions. `run` takes any bytes and panics when
+//! the parser breaks a promise: it may not panic, its result must survive a round trip, and what
+//! was signed by nobody may not verify. `seeds` are inputs from which mutation starts. The bodies
+//! run twice: as property tests on stable (`tests/properties.rs`) and as libFuzzer targets
+//! (`libfuzzer/`, see the README).
+
+pub mod genuine;
+
+/// One parser under test.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// The module's name; also the libFuzzer target's.
+    pub name: &'static str,
+    /// The body. Panics when a promise is broken.
+    pub run: fn(&[u8]),
+    /// Inputs to start from, most of them well-formed.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Declares the modules and the list of them, so that the two cannot drift apart.
+macro_rules! targets {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        $(pub mod $name;)*
+
+        /// Every target.
+        pub const TARGETS: &[Target] = &[
+            $(Target { name: stringify!($name), run: $name::run, seeds: $name::seeds },)*
+        ];
+    };
+}
+
+targets! {
+    attestation_report
+    coco_answer
+    endorsement_bundle
+    evidence_file
+    jwe_reply
+    kbs_evidence
+    rcar_message
+    reference_values
+    release_policy
+    resource_path
+    tee_public_key
+}

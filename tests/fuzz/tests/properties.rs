@@ -1,0 +1,190 @@
+//! Every fuzz body, on stable: over its seeds, over arbitrary bytes and over mutated seeds.
+//!
+//! Bounded by time: [`SECONDS`] per test, more with `ADYTON_PROPERTY_SECONDS`.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use adyton_fuzz::{TARGETS, Target};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+/// How long one test runs unless told otherwise.
+const SECONDS: u64 = 2;
+/// Cases after which a test ends even when there is time left.
+const CASES: u32 = 20_000;
+
+/// One small change to well-formed bytes.
+#[derive(Clone, Debug)]
+enum Mutation {
+    FlipBit(Index, u8),
+    Set(Index, u8),
+    /// Writes a length or count at the limit of its type, little endian.
+    Integer(Index, u32),
+    Truncate(Index),
+    Delete(Index, u8),
+    Insert(Index, Vec<u8>),
+    Repeat(Index, u8),
+    /// Continues with another seed from here.
+    Splice(Index, Index),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let at = any::<Index>;
+    let limits = vec![0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 0x1_0000];
+    prop_oneof![
+        4 => (at(), 0_u8..8).prop_map(|(at, bit)| Mutation::FlipBit(at, bit)),
+        2 => (at(), any::<u8>()).prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        2 => (at(), prop::sample::select(limits))
+            .prop_map(|(at, value)| Mutation::Integer(at, value)),
+        1 => at().prop_map(Mutation::Truncate),
+        1 => (at(), any::<u8>()).prop_map(|(at, length)| Mutation::Delete(at, length)),
+        1 => (at(), prop::collection::vec(any::<u8>(), 1..16))
+            .prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        1 => (at(), any::<u8>()).prop_map(|(at, length)| Mutation::Repeat(at, length)),
+        1 => (at(), at()).prop_map(|(at, other)| Mutation::Splice(at, other)),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, mutation: &Mutation, seeds: &[Vec<u8>]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let len = bytes.len();
+    match mutation {
+        Mutation::FlipBit(at, bit) => bytes[at.index(len)] ^= 1 << bit,
+        Mutation::Set(at, byte) => bytes[at.index(len)] = *byte,
+        Mutation::Integer(at, value) => {
+            let at = at.index(len);
+            for (to, from) in bytes[at..].iter_mut().zip(value.to_le_bytes()) {
+                *to = from;
+            }
+        }
+        Mutation::Truncate(at) => bytes.truncate(at.index(len)),
+        Mutation::Delete(at, length) => {
+            let at = at.index(len);
+            bytes.drain(at..len.min(at + usize::from(*length)));
+        }
+        Mutation::Insert(at, new) => {
+            let at = at.index(len);
+            bytes.splice(at..at, new.iter().copied());
+        }
+        Mutation::Repeat(at, length) => {
+            let at = at.index(len);
+            let again = bytes[at..len.min(at + usize::from(*length))].to_vec();
+            bytes.splice(at..at, again);
+        }
+        Mutation::Splice(at, other) => {
+            let at = at.index(len);
+            bytes.truncate(at);
+            bytes.extend(other.get(seeds).iter().skip(at));
+        }
+    }
+}
+
+/// Runs `target` over `inputs` until the time is over, and shrinks what breaks it.
+fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Vec<u8>) {
+    let seconds = std::env::var("ADYTON_PROPERTY_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(SECONDS);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let broken = Cell::new(false);
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(inputs, |input| {
+        // Once something broke, the remaining runs are the search for a smaller input.
+        if Instant::now() > deadline && !broken.get() {
+            return Ok(());
+        }
+        let input = bytes(input);
+        catch_unwind(AssertUnwindSafe(|| (target.run)(&input))).map_err(|_| {
+            broken.set(true);
+            TestCaseError::fail(format!("{} broke on {}", target.name, input.escape_ascii()))
+        })
+    });
+    if let Err(broken) = outcome {
+        panic!("{broken}");
+    }
+}
+
+fn named(name: &str) -> &'static Target {
+    TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("there is no target {name}"))
+}
+
+fn holds_for_seeds(name: &str) {
+    let target = named(name);
+    let seeds = (target.seeds)();
+    assert!(!seeds.is_empty(), "{name} has nothing to start from");
+    for seed in seeds {
+        (target.run)(&seed);
+    }
+}
+
+fn holds_for_arbitrary_bytes(name: &str) {
+    let inputs = prop::collection::vec(any::<u8>(), 0..4096);
+    hold(named(name), &inputs, |bytes| bytes);
+}
+
+fn holds_for_mutated_seeds(name: &str) {
+    let target = named(name);
+    let seeds = (target.seeds)();
+    let inputs = (any::<Index>(), prop::collection::vec(mutation(), 1..4));
+    hold(target, &inputs, |(seed, mutations)| {
+        let mut bytes = seed.get(&seeds).clone();
+        for mutation in &mutations {
+            apply(&mut bytes, mutation, &seeds);
+        }
+        bytes
+    });
+}
+
+macro_rules! properties {
+    ($($name:ident)*) => {
+        $(mod $name {
+            #[test]
+            fn hold_for_seeds() {
+                super::holds_for_seeds(stringify!($name));
+            }
+
+            #[test]
+            fn hold_for_arbitrary_bytes() {
+                super::holds_for_arbitrary_bytes(stringify!($name));
+            }
+
+            #[test]
+            fn hold_for_mutated_seeds() {
+                super::holds_for_mutated_seeds(stringify!($name));
+            }
+        })*
+
+        #[test]
+        fn every_target_has_its_properties() {
+            let tested = [$(stringify!($name)),*];
+            let targets: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+            assert_eq!(tested[..], targets[..]);
+        }
+    };
+}
+
+properties! {
+    attestation_report
+    coco_answer
+    endorsement_bundle
+    evidence_file
+    jwe_reply
+    kbs_evidence
+    rcar_message
+    reference_values
+    release_policy
+    resource_path
+    tee_public_key
+}
