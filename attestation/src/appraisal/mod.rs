@@ -1,11 +1,13 @@
 //! Decides whether verified claims are the ones that the owner accepts.
 //!
-//! Role: Relying Party's appraisal of claims (RFC 9334 §4.2, Appraisal Policy for Evidence). In:
+//! Role: appraisal of claims under an Appraisal Policy for Evidence (RFC 9334 §4.2, §8.5). In:
 //! [`Verified<Claims>`] by value, [`ReferenceValues`], an [`AppraisalPolicy`], the time. Out: an
 //! [`AttestationResult`], or an [`AppraisalRefusal`] with *every* reason against, not the first one.
 //! It does not verify signatures and does not release anything.
 //! Against: genuine hardware that runs the wrong software, old firmware, a debug switch; a policy
 //! that says nothing, which here means no.
+
+use std::fmt;
 
 use crate::claims::Claims;
 use crate::reason::Reason;
@@ -16,6 +18,7 @@ use crate::verifier::Verified;
 pub mod policy;
 pub mod release_policy;
 pub mod result;
+mod tdx;
 
 pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use release_policy::ReleasePolicy;
@@ -25,13 +28,28 @@ pub use result::AttestationResult;
 /// another key.
 #[derive(Debug)]
 pub struct AppraisalRefusal {
-    /// Every reason against, never empty.
+    /// Every reason against, never empty, in the order of the rungs.
     pub reasons: Vec<Reason>,
     /// The claims, still verified.
     pub verified: Verified<Claims>,
 }
 
+impl fmt::Display for AppraisalRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "claims are not acceptable for {} reason(s):", self.reasons.len())?;
+        for reason in &self.reasons {
+            write!(f, "\n  {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for AppraisalRefusal {}
+
 /// Appraises verified claims against Reference Values under a policy.
+///
+/// Of `references` those count that the policy names; one of them has to match as a whole. The
+/// result proves that every rule of the policy held at `now`.
 ///
 /// # Errors
 /// [`AppraisalRefusal`] with every reason against.
@@ -41,9 +59,12 @@ pub fn appraise(
     policy: &AppraisalPolicy,
     now: UnixTime,
 ) -> Result<AttestationResult, AppraisalRefusal> {
-    let reasons: Vec<Reason> = Vec::new();
-    if references.is_empty() || !reasons.is_empty() {
-        return Err(AppraisalRefusal { reasons, verified });
+    let Claims::Tdx(claims) = verified.get();
+    match tdx::appraise(claims, references, policy, now) {
+        Ok(matched) => {
+            let collateral_expires = claims.collateral.expires;
+            Ok(AttestationResult::assertion(verified, policy, matched, now, collateral_expires))
+        }
+        Err(reasons) => Err(AppraisalRefusal { reasons, verified }),
     }
-    Ok(AttestationResult::assertion(verified, policy, now))
 }

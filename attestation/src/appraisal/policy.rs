@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::claims::{Ppid, TcbStatus};
+use crate::reference_value::is_name;
 
 /// Rules for claims. The default accepts no system at all, for it names no Reference Values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct AppraisalPolicy {
     /// Accept TDs that the host can read. Whoever runs the host then has the model. Default: false.
     pub insecure_allow_debug: bool,
 }
+
+/// A day: an Attestation Result is no licence.
+const MAX_RESULT_LIFETIME_SECONDS: u32 = 24 * 60 * 60;
 
 /// A register of a TD that a policy may compare with Reference Values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +102,63 @@ impl Default for AppraisalPolicy {
             insecure_allow_debug: false,
         }
     }
+}
+
+impl AppraisalPolicy {
+    /// Refuses values that cannot be meant. Called by [`ReleasePolicy::parse_toml`]; call it for a
+    /// policy that was made by hand.
+    ///
+    /// # Errors
+    /// [`PolicyError::Value`].
+    ///
+    /// [`ReleasePolicy::parse_toml`]: crate::ReleasePolicy::parse_toml
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let refused = |key, got: String, expected| {
+            let got = got.chars().take(200).collect();
+            Err(PolicyError::Value { key, got, expected })
+        };
+        if let Some(name) = self.reference_values.iter().find(|name| !is_name(name)) {
+            return refused(
+                "appraisal.reference_values",
+                format!("{name:?}"),
+                "names of 1 to 128 characters of A-Z a-z 0-9 . _ -",
+            );
+        }
+        if !self.registers.contains(&Register::Mrtd) {
+            return refused(
+                "appraisal.registers",
+                "a list without `mrtd`".to_owned(),
+                "a list with `mrtd`: without the firmware no other register means anything",
+            );
+        }
+        if self.tcb_status.is_empty() {
+            return refused(
+                "appraisal.tcb_status",
+                "empty".to_owned(),
+                "at least one status, such as \"UpToDate\"",
+            );
+        }
+        if !(1..=MAX_RESULT_LIFETIME_SECONDS).contains(&self.result_lifetime_seconds) {
+            return refused(
+                "appraisal.result_lifetime_seconds",
+                self.result_lifetime_seconds.to_string(),
+                "1 to 86400",
+            );
+        }
+        Ok(())
+    }
+
+    /// SHA-256 over the policy's meaning; lower-case hex.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        digest_of(self)
+    }
+}
+
+/// SHA-256 over compact JSON with members in the order of the struct and sets sorted.
+pub(super) fn digest_of<T: Serialize>(policy: &T) -> String {
+    let text = serde_json::to_vec(policy).expect("strings, numbers and lists of them serialise");
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, &text))
 }
 
 /// Why a text is not a policy.

@@ -1,5 +1,8 @@
 //! The release policy of one key: what an owner writes, as one TOML file.
 //!
+//! Role: the Relying Party's rules about one secret. In: TOML. Out: [`ReleasePolicy`]. A missing
+//! `[appraisal]` table, an unknown key or a name that can't be meant are errors, never defaults.
+//!
 //! ```toml
 //! key = "kbs:///acme/model-key/kjv"
 //! minimum_model_version = 3
@@ -12,8 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::appraisal::policy::digest_of;
 use crate::appraisal::{AppraisalPolicy, PolicyError};
 use crate::limits::MAX_POLICY_LEN;
+use crate::rcar::ResourcePath;
 
 /// Everything that decides about one key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,17 +37,27 @@ impl ReleasePolicy {
     /// Parses a release policy from TOML.
     ///
     /// # Errors
-    /// [`PolicyError::TooLarge`], [`Toml`](PolicyError::Toml), [`Value`](PolicyError::Value).
+    /// [`PolicyError::TooLarge`], [`Toml`](PolicyError::Toml), [`Value`](PolicyError::Value), in
+    /// this order.
     pub fn parse_toml(text: &str) -> Result<Self, PolicyError> {
         if text.len() > MAX_POLICY_LEN {
             return Err(PolicyError::TooLarge { got: text.len(), limit: MAX_POLICY_LEN });
         }
-        toml::from_str(text).map_err(|e| PolicyError::Toml(Box::new(e)))
+        let policy: Self = toml::from_str(text).map_err(|e| PolicyError::Toml(Box::new(e)))?;
+        if ResourcePath::from_uri(&policy.key).is_err() {
+            return Err(PolicyError::Value {
+                key: "key",
+                got: policy.key.chars().take(200).collect(),
+                expected: "a KBS resource URI, kbs:///<repository>/<type>/<tag>",
+            });
+        }
+        policy.appraisal.validate()?;
+        Ok(policy)
     }
 
-    /// SHA-256 over the policy's meaning (its canonical JSON), lower-case hex.
+    /// SHA-256 over the policy's meaning, not over the file's layout; lower-case hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        String::new()
+        digest_of(self)
     }
 }

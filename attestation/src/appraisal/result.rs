@@ -25,10 +25,18 @@ impl AttestationResult {
     pub(in crate::appraisal) fn assertion(
         verified: Verified<Claims>,
         policy: &AppraisalPolicy,
+        matched: String,
         now: UnixTime,
+        collateral_expires: UnixTime,
     ) -> Self {
-        let expires = now.plus_seconds(u64::from(policy.result_lifetime_seconds));
-        Self { verified, policy_digest: String::new(), matched: String::new(), appraised_at: now, expires }
+        let lifetime = u64::from(policy.result_lifetime_seconds);
+        Self {
+            verified,
+            policy_digest: policy.digest(),
+            matched,
+            appraised_at: now,
+            expires: now.plus_seconds(lifetime).min(collateral_expires),
+        }
     }
 
     /// The accepted claims.

@@ -3,8 +3,8 @@
 //! In: one JSON file, either `{"version":1,"tdx":[…]}` or one bare `QuoteCollateralV3` object as
 //! PCCS clients store it. Out: [`EndorsementBundle`], from which the Verifier picks by FMSPC.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::claims::Fmspc;
 use crate::endorsement::intel::CollateralJson;
@@ -24,12 +24,6 @@ struct BundleJson {
     version: u64,
     #[serde(default)]
     tdx: Vec<CollateralJson>,
-}
-
-#[derive(Serialize)]
-struct BundleJsonRef<'a> {
-    version: u64,
-    tdx: Vec<&'a CollateralJson>,
 }
 
 impl EndorsementBundle {
@@ -78,9 +72,8 @@ impl EndorsementBundle {
     /// The bundle as JSON text of version 1.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let tdx = self.tdx.iter().map(IntelEndorsements::wire).collect();
-        // Strings in a struct: serde_json has no way to fail on these.
-        serde_json::to_string(&BundleJsonRef { version: 1, tdx }).unwrap_or_default()
+        let tdx: Vec<Value> = self.tdx.iter().map(IntelEndorsements::to_json).collect();
+        json!({ "version": 1, "tdx": tdx }).to_string()
     }
 
     /// Number of platform types.

@@ -10,7 +10,8 @@
 //! platform.
 
 use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::claims::Fmspc;
 use crate::endorsement::EndorsementError;
@@ -18,7 +19,7 @@ use crate::limits::{MAX_CERTIFICATE_CHAIN_LEN, MAX_CRL_LEN, MAX_TCB_JSON_LEN};
 use crate::unix_time::UnixTime;
 
 /// The wire form: `QuoteCollateralV3` as JSON, byte strings in hex.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CollateralJson {
     pck_crl_issuer_chain: String,
@@ -30,7 +31,7 @@ pub(super) struct CollateralJson {
     qe_identity_issuer_chain: String,
     qe_identity: String,
     qe_identity_signature: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     #[expect(dead_code, reason = "accepted in files and never used, see the module's text")]
     pck_certificate_chain: Option<String>,
 }
@@ -38,7 +39,6 @@ pub(super) struct CollateralJson {
 /// Intel's statements about one platform type. Parsed, unverified.
 #[derive(Clone, Debug)]
 pub struct IntelEndorsements {
-    wire: CollateralJson,
     collateral: QuoteCollateralV3,
     tcb_info: TcbInfo,
     qe_identity: QeIdentity,
@@ -73,21 +73,21 @@ impl IntelEndorsements {
         bounded("qe_identity_signature", &wire.qe_identity_signature, 128)?;
 
         let collateral = QuoteCollateralV3 {
-            pck_crl_issuer_chain: wire.pck_crl_issuer_chain.clone(),
+            pck_crl_issuer_chain: wire.pck_crl_issuer_chain,
             root_ca_crl: unhex("root_ca_crl", &wire.root_ca_crl)?,
             pck_crl: unhex("pck_crl", &wire.pck_crl)?,
-            tcb_info_issuer_chain: wire.tcb_info_issuer_chain.clone(),
-            tcb_info: wire.tcb_info.clone(),
+            tcb_info_issuer_chain: wire.tcb_info_issuer_chain,
+            tcb_info: wire.tcb_info,
             tcb_info_signature: unhex("tcb_info_signature", &wire.tcb_info_signature)?,
-            qe_identity_issuer_chain: wire.qe_identity_issuer_chain.clone(),
-            qe_identity: wire.qe_identity.clone(),
+            qe_identity_issuer_chain: wire.qe_identity_issuer_chain,
+            qe_identity: wire.qe_identity,
             qe_identity_signature: unhex("qe_identity_signature", &wire.qe_identity_signature)?,
             pck_certificate_chain: None,
         };
-        let tcb_info: TcbInfo = serde_json::from_str(&wire.tcb_info).map_err(|_| {
+        let tcb_info: TcbInfo = serde_json::from_str(&collateral.tcb_info).map_err(|_| {
             EndorsementError::Member { member: "tcb_info", expected: "TCB info JSON" }
         })?;
-        let qe_identity: QeIdentity = serde_json::from_str(&wire.qe_identity).map_err(|_| {
+        let qe_identity: QeIdentity = serde_json::from_str(&collateral.qe_identity).map_err(|_| {
             EndorsementError::Member { member: "qe_identity", expected: "QE identity JSON" }
         })?;
         let fmspc = tcb_info.fmspc.parse().map_err(|_| EndorsementError::Member {
@@ -99,7 +99,6 @@ impl IntelEndorsements {
         let qe_identity_dates =
             dates("qe_identity dates", &qe_identity.issue_date, &qe_identity.next_update)?;
         Ok(Self {
-            wire,
             collateral,
             tcb_info,
             qe_identity,
@@ -109,8 +108,20 @@ impl IntelEndorsements {
         })
     }
 
-    pub(super) fn wire(&self) -> &CollateralJson {
-        &self.wire
+    /// The wire form again, without a PCK certificate chain.
+    pub(super) fn to_json(&self) -> Value {
+        let c = &self.collateral;
+        json!({
+            "pck_crl_issuer_chain": c.pck_crl_issuer_chain,
+            "root_ca_crl": hex::encode(&c.root_ca_crl),
+            "pck_crl": hex::encode(&c.pck_crl),
+            "tcb_info_issuer_chain": c.tcb_info_issuer_chain,
+            "tcb_info": c.tcb_info,
+            "tcb_info_signature": hex::encode(&c.tcb_info_signature),
+            "qe_identity_issuer_chain": c.qe_identity_issuer_chain,
+            "qe_identity": c.qe_identity,
+            "qe_identity_signature": hex::encode(&c.qe_identity_signature),
+        })
     }
 
     /// The collateral in the library's form, without a PCK certificate chain.

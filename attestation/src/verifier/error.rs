@@ -271,15 +271,4 @@ impl VerifyError {
         }
         vec![self.reason()]
     }
-
-    pub(in crate::verifier) fn reason(&self) -> Reason {
-        Reason {
-            code: "tdx.refused".into(),
-            rung: self.rung().to_owned(),
-            claim: String::new(),
-            expected: String::new(),
-            got: self.to_string(),
-            remedy: String::new(),
-        }
-    }
 }

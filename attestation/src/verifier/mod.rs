@@ -17,7 +17,8 @@ pub mod anchors;
 pub mod chain;
 pub mod error;
 pub mod ladder;
-pub mod tdx;
+mod refusal;
+mod tdx;
 pub mod verified;
 
 pub use anchors::{AnchorError, TrustAnchors};

@@ -21,7 +21,6 @@ use crate::binding::ReportData;
 use crate::claims::{Claims, TdxClaims};
 use crate::endorsement::{EndorsementBundle, IntelEndorsements};
 use crate::evidence::TdxEvidence;
-use crate::reason::Reason;
 use crate::unix_time::UnixTime;
 use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
 use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
@@ -166,12 +165,8 @@ pub(super) fn replay(
 fn outcome(checked: Result<(), VerifyError>) -> Outcome {
     match checked {
         Ok(()) => Outcome::Passed,
-        Err(error) => Outcome::Failed(first_reason(&error)),
+        Err(error) => Outcome::Failed(error.reason()),
     }
-}
-
-fn first_reason(error: &VerifyError) -> Reason {
-    error.reason()
 }
 
 /// The rungs in the order of the climb, with their titles.
@@ -221,7 +216,7 @@ impl Record {
         if failed != "T1" {
             self.set("T1", Outcome::Passed);
         }
-        self.set(failed, Outcome::Failed(first_reason(refusal)));
+        self.set(failed, Outcome::Failed(refusal.reason()));
     }
 
     /// Rungs that look at the quote alone.
@@ -238,7 +233,7 @@ impl Record {
             self.rungs.push(RungOutcome {
                 id: "T0",
                 title: "verification library agrees",
-                outcome: Outcome::Failed(first_reason(refusal)),
+                outcome: Outcome::Failed(refusal.reason()),
             });
         }
     }

@@ -12,7 +12,7 @@ use crate::claims::{Fmspc, Ppid};
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::{Anchor, TrustAnchors};
-use crate::verifier::chain::{Chain, ChainError, RevocationError, RevocationList};
+use crate::verifier::chain::{Chain, ChainError, RevocationList};
 use crate::verifier::error::VerifyError;
 use crate::verifier::tdx::Climb;
 
@@ -113,16 +113,4 @@ pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
         }
     }
     Ok(())
-}
-
-/// Names a revocation failure's kind for reason codes.
-pub(crate) fn revocation_code(source: &RevocationError) -> &'static str {
-    match source {
-        RevocationError::Revoked { .. } => "tdx.revocation.revoked",
-        RevocationError::Expired { .. } => "tdx.revocation.expired",
-        RevocationError::NotYetValid { .. } => "tdx.revocation.not-yet-valid",
-        RevocationError::Encoding { .. } => "tdx.revocation.missing",
-        RevocationError::Issuer { .. } => "tdx.revocation.issuer",
-        RevocationError::Signature { .. } => "tdx.revocation.signature",
-    }
 }

@@ -1,0 +1,279 @@
+//! Appraisal of TDX claims: rungs T9, T11, T15, T17 and the TCB status that T8 left as a claim.
+
+use crate::appraisal::{AppraisalPolicy, Register};
+use crate::claims::{Measurement, TdxClaims};
+use crate::evidence::Tee;
+use crate::reason::Reason;
+use crate::reference_value::ReferenceValues;
+use crate::unix_time::UnixTime;
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+const FIRMWARE: &str = "update BIOS, microcode and TDX module of the host, then launch the TD anew";
+
+/// The name of the matching set, or every reason against.
+pub(super) fn appraise(
+    claims: &TdxClaims,
+    references: &[ReferenceValues],
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+) -> Result<String, Vec<Reason>> {
+    let mut reasons = Vec::new();
+    tcb(claims, policy, &mut reasons);
+    attributes(claims, policy, &mut reasons);
+    let matched = measurements(claims, references, policy, &mut reasons);
+    collateral(claims, policy, now, &mut reasons);
+    platform(claims, policy, &mut reasons);
+    match matched {
+        Some(name) if reasons.is_empty() => Ok(name),
+        _ => Err(reasons),
+    }
+}
+
+fn reason(
+    code: &'static str,
+    rung: &str,
+    claim: &str,
+    (expected, got): (impl Into<String>, impl Into<String>),
+    remedy: impl Into<String>,
+) -> Reason {
+    Reason {
+        code: code.into(),
+        rung: rung.to_owned(),
+        claim: claim.to_owned(),
+        expected: expected.into(),
+        got: got.into(),
+        remedy: remedy.into(),
+    }
+}
+
+/// T8, second half: status and advisories that the owner accepts.
+fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    if !policy.tcb_status.contains(&claims.tcb_status) {
+        let accepted = joined(policy.tcb_status.iter());
+        reasons.push(reason(
+            "tdx.tcb.status",
+            "T8",
+            "TCB status",
+            (accepted, claims.tcb_status.to_string()),
+            format!("{FIRMWARE}; or accept the status in the policy's `tcb_status`"),
+        ));
+    }
+    let unaccepted: Vec<&String> = claims
+        .advisory_ids
+        .iter()
+        .filter(|id| !policy.accepted_advisories.contains(*id))
+        .collect();
+    if !unaccepted.is_empty() {
+        let accepted = match policy.accepted_advisories.is_empty() {
+            true => "no advisory".to_owned(),
+            false => format!("only {}", joined(policy.accepted_advisories.iter())),
+        };
+        reasons.push(reason(
+            "tdx.tcb.advisory",
+            "T8",
+            "advisories",
+            (accepted, joined(unaccepted.into_iter())),
+            format!("{FIRMWARE}; or read the advisories and list them in `accepted_advisories`"),
+        ));
+    }
+}
+
+/// T9 once more: the Verifier may have let a debuggable TD through, on request.
+fn attributes(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let attributes = claims.td_attributes;
+    if attributes.is_debug() && !policy.insecure_allow_debug {
+        reasons.push(reason(
+            "tdx.td-attributes.debug",
+            "T9",
+            "TD attributes",
+            ("DEBUG = 0", format!("DEBUG = 1 ({attributes})")),
+            "launch the TD without debug; the host can read everything in this one",
+        ));
+    }
+    if attributes.is_migratable() {
+        reasons.push(reason(
+            "tdx.td-attributes.migratable",
+            "T9",
+            "TD attributes",
+            ("MIGRATABLE = 0", format!("MIGRATABLE = 1 ({attributes})")),
+            "launch the TD as not migratable",
+        ));
+    }
+}
+
+/// T11: one named set matches in every register that the policy compares.
+fn measurements(
+    claims: &TdxClaims,
+    references: &[ReferenceValues],
+    policy: &AppraisalPolicy,
+    reasons: &mut Vec<Reason>,
+) -> Option<String> {
+    if policy.reference_values.is_empty() {
+        reasons.push(reason(
+            "reference-values.none-named",
+            "T11",
+            "reference values",
+            ("at least one named set", "none"),
+            "name the accepted sets in the policy's `reference_values`",
+        ));
+        return None;
+    }
+    let named: Vec<&ReferenceValues> = references
+        .iter()
+        .filter(|set| set.tee == Tee::Tdx && policy.reference_values.contains(&set.name))
+        .collect();
+    let differences = named.into_iter().map(|set| (set, against(claims, set, policy)));
+    // The nearest set tells most: a new kernel is one register off, a foreign system all of them.
+    match differences.min_by_key(|(_, reasons)| reasons.len()) {
+        Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
+        Some((_, differing)) => {
+            reasons.extend(differing);
+            None
+        }
+        None => {
+            reasons.push(reason(
+                "reference-values.unknown",
+                "T11",
+                "reference values",
+                (joined(policy.reference_values.iter()), "no set of these names"),
+                "add the set with `adyton reference-values add`, or correct the names in the policy",
+            ));
+            None
+        }
+    }
+}
+
+fn against(
+    claims: &TdxClaims,
+    set: &ReferenceValues,
+    policy: &AppraisalPolicy,
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for register in &policy.registers {
+        let (code, got, accepted) = compared(*register, claims, set);
+        if !accepted.contains(&got) {
+            reasons.push(differing(code, register.as_str(), got, accepted, set));
+        }
+    }
+    // Lists that a set may leave out: then the vendor's statements alone decide.
+    if !set.mrseam.is_empty() && !set.mrseam.contains(&claims.mrseam) {
+        let code = "tdx.measurement.mrseam";
+        reasons.push(differing(code, "mrseam", claims.mrseam, &set.mrseam, set));
+    }
+    if !set.td_attributes.is_empty() && !set.td_attributes.contains(&claims.td_attributes) {
+        let code = "tdx.measurement.td-attributes";
+        let (got, accepted) = (claims.td_attributes, &set.td_attributes);
+        reasons.push(differing(code, "td_attributes", got, accepted, set));
+    }
+    if !set.xfam.is_empty() && !set.xfam.contains(&claims.xfam) {
+        let code = "tdx.measurement.xfam";
+        reasons.push(differing(code, "xfam", claims.xfam, &set.xfam, set));
+    }
+    reasons
+}
+
+fn compared<'a>(
+    register: Register,
+    claims: &TdxClaims,
+    set: &'a ReferenceValues,
+) -> (&'static str, Measurement, &'a [Measurement]) {
+    match register {
+        Register::Mrtd => ("tdx.measurement.mrtd", claims.mrtd, &set.mrtd),
+        Register::Rtmr0 => ("tdx.measurement.rtmr0", claims.rtmr0, &set.rtmr0),
+        Register::Rtmr1 => ("tdx.measurement.rtmr1", claims.rtmr1, &set.rtmr1),
+        Register::Rtmr2 => ("tdx.measurement.rtmr2", claims.rtmr2, &set.rtmr2),
+        Register::Rtmr3 => ("tdx.measurement.rtmr3", claims.rtmr3, &set.rtmr3),
+        Register::MrConfigId => {
+            ("tdx.measurement.mrconfigid", claims.mrconfigid, &set.mrconfigid)
+        }
+        Register::MrOwner => ("tdx.measurement.mrowner", claims.mrowner, &set.mrowner),
+        Register::MrOwnerConfig => {
+            ("tdx.measurement.mrownerconfig", claims.mrownerconfig, &set.mrownerconfig)
+        }
+    }
+}
+
+fn differing<T: ToString>(
+    code: &'static str,
+    register: &str,
+    got: T,
+    accepted: &[T],
+    set: &ReferenceValues,
+) -> Reason {
+    let name = &set.name;
+    let expected = match accepted {
+        [] => format!("a value listed in set {name}, which lists none"),
+        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+    };
+    reason(
+        code,
+        "T11",
+        register,
+        (expected, got.to_string()),
+        format!(
+            "if this software is new and trusted, add the value to set {name} with \
+             `adyton reference-values add`; otherwise find out what was started instead"
+        ),
+    )
+}
+
+/// T15: the vendor's statements are young enough and of a recent evaluation.
+fn collateral(
+    claims: &TdxClaims,
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+    reasons: &mut Vec<Reason>,
+) {
+    const REFETCH: &str = "fetch the collateral for this platform type again and give it to the Verifier";
+    let window = claims.collateral;
+    let oldest = u64::from(policy.max_collateral_age_days).saturating_mul(SECONDS_A_DAY);
+    let age = now.0.saturating_sub(window.issued.0);
+    if age > oldest {
+        reasons.push(reason(
+            "tdx.collateral.age",
+            "T15",
+            "collateral",
+            (
+                format!("issued at most {} days ago", policy.max_collateral_age_days),
+                format!("issued {} days ago, at {}", age / SECONDS_A_DAY, window.issued),
+            ),
+            REFETCH,
+        ));
+    }
+    if now > window.expires {
+        reasons.push(reason(
+            "tdx.collateral.expired",
+            "T15",
+            "collateral",
+            (format!("valid at {now}"), format!("valid until {}", window.expires)),
+            REFETCH,
+        ));
+    }
+    let minimum = policy.minimum_tcb_evaluation_data_number;
+    if claims.tcb_evaluation_data_number < minimum {
+        reasons.push(reason(
+            "tdx.collateral.evaluation",
+            "T15",
+            "TCB evaluation data number",
+            (format!("at least {minimum}"), claims.tcb_evaluation_data_number.to_string()),
+            REFETCH,
+        ));
+    }
+}
+
+/// T17: the platform is one of those that the owner listed, when there is a list.
+fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    if !policy.allowed_ppids.is_empty() && !policy.allowed_ppids.contains(&claims.ppid) {
+        reasons.push(reason(
+            "tdx.platform.not-allowed",
+            "T17",
+            "PPID",
+            (joined(policy.allowed_ppids.iter()), claims.ppid.to_string()),
+            "if this machine is yours, add its PPID to the policy's `allowed_ppids`",
+        ));
+    }
+}
+
+fn joined<T: ToString>(values: impl Iterator<Item = T>) -> String {
+    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+}
