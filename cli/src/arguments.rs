@@ -1,0 +1,117 @@
+//! The command line as a type: global flags and one verb.
+//!
+//! Job: names, help and examples of everything that can be typed. In: argv and environment. Out: [`Cli`].
+//! Must not: take a secret; every secret is the path of a file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::console::{ColorChoice, Format};
+use crate::verb::completions::CompletionsArgs;
+use crate::verb::explain::ExplainArgs;
+use crate::verb::inspect::InspectArgs;
+use crate::verb::key::KeyCommand;
+use crate::verb::policy::PolicyCommand;
+use crate::verb::reference_values::ReferenceValuesCommand;
+use crate::verb::seal::SealArgs;
+use crate::verb::verify::VerifyArgs;
+
+/// Heading under which the flags for the broker's admin listener are listed.
+const BROKER: &str = "Broker (admin listener)";
+
+const EXAMPLES: &str = "\
+Examples:
+  adyton key create kbs:///acme/model-key/llama
+  adyton seal ./llama ./llama.sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
+  adyton policy apply release.toml
+  adyton verify https://models.example --client-cert me.pem --client-key me.key --bundle intel.json
+
+Exit codes:
+  0 done   1 internal   2 usage   10 evidence rejected   11 denied by policy   12 endorsements unavailable
+  13 broker or sidecar not reached   14 integrity failure   20 unsupported   30 malformed input";
+
+/// Seals models, manages keys and policies in a broker, and verifies what serves them.
+#[derive(Debug, Parser)]
+#[command(name = "adyton", version, about, after_help = EXAMPLES, subcommand_required = true,
+          arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// Flags that every verb takes.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags that every verb takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Globals {
+    /// URL of the broker's admin listener, https://HOST:PORT
+    #[arg(long, global = true, value_name = "URL", env = "ADYTON_BROKER", hide_env_values = true,
+          help_heading = BROKER)]
+    pub broker: Option<String>,
+    /// PEM file of the CA that issued the broker's certificate; no other CA is trusted
+    #[arg(long, global = true, value_name = "FILE", env = "ADYTON_BROKER_CA", hide_env_values = true,
+          help_heading = BROKER)]
+    pub broker_ca: Option<PathBuf>,
+    /// File with the admin token (mode 0600)
+    #[arg(long, global = true, value_name = "FILE", env = "ADYTON_ADMIN_TOKEN_FILE",
+          hide_env_values = true, help_heading = BROKER)]
+    pub admin_token_file: Option<PathBuf>,
+    /// PEM certificate of the broker's admin CA, instead of a token
+    #[arg(long, global = true, value_name = "FILE", env = "ADYTON_ADMIN_CERT_FILE",
+          hide_env_values = true, help_heading = BROKER)]
+    pub admin_cert_file: Option<PathBuf>,
+    /// PEM key of that certificate (mode 0600)
+    #[arg(long, global = true, value_name = "FILE", env = "ADYTON_ADMIN_KEY_FILE",
+          hide_env_values = true, help_heading = BROKER)]
+    pub admin_key_file: Option<PathBuf>,
+    /// Configuration file [default: ~/.config/adyton/config.toml, if it exists]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ADYTON_CONFIG",
+        hide_env_values = true,
+        help_heading = "Output and configuration"
+    )]
+    pub config: Option<PathBuf>,
+    /// Tables for people, or one JSON document for programs
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Text,
+          env = "ADYTON_OUTPUT", hide_env_values = true, help_heading = "Output and configuration")]
+    pub output: Format,
+    /// When to colour; auto honours NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto,
+          help_heading = "Output and configuration")]
+    pub color: ColorChoice,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create and list model keys in the broker
+    #[command(subcommand, after_help = crate::verb::key::EXAMPLES)]
+    Key(KeyCommand),
+    /// Seal a model folder, so that only attested pods can open it
+    #[command(after_help = crate::verb::seal::EXAMPLES)]
+    Seal(SealArgs),
+    /// Show what a sealed model says about itself
+    #[command(after_help = crate::verb::inspect::EXAMPLES)]
+    Inspect(InspectArgs),
+    /// Apply, show and draft release policies
+    #[command(subcommand, after_help = crate::verb::policy::EXAMPLES)]
+    Policy(PolicyCommand),
+    /// Add and list Reference Values, the measurements that the broker expects
+    #[command(subcommand, after_help = crate::verb::reference_values::EXAMPLES)]
+    ReferenceValues(ReferenceValuesCommand),
+    /// Verify a running sidecar, or Evidence in a file
+    #[command(after_help = crate::verb::verify::EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Explain a decision of the broker, with every reason
+    #[command(after_help = crate::verb::explain::EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = crate::verb::completions::EXAMPLES)]
+    Completions(CompletionsArgs),
+}

@@ -1,0 +1,239 @@
+//! One shape for everything that can go wrong, and the exit code it ends in.
+//!
+//! Job: every layer has its own error enum; here it becomes what a person reads: what failed, which value,
+//! what was expected, what to do. In: layer errors, refusal [`Reason`]s. Out: one text block or one JSON
+//! object on stderr, and an [`Exit`]. Must not: hold secrets, print a backtrace, or let bytes from a peer
+//! steer the terminal (every text passes [`printable`]).
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt::Write as _;
+
+use adyton_attestation::Reason;
+use serde_json::{Map, Value, json};
+
+use crate::console::{Format, Paint, Tone, printable};
+
+/// How many levels of an error's source chain are shown: a loop in a chain must not hang the reporter.
+const CAUSES_SHOWN: usize = 8;
+
+/// Exit codes of every Adyton program, see the guide "Exit codes".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Success = 0,
+    /// A defect or a failure of this machine (disk full, for example).
+    Internal = 1,
+    /// The command line, a configuration file or a named object is wrong.
+    Usage = 2,
+    /// Evidence is not genuine, not fresh, or not bound to what it should be bound to.
+    EvidenceRejected = 10,
+    /// Genuine Evidence or a known caller, but a policy says no.
+    PolicyDenied = 11,
+    /// Endorsements for this Evidence are missing or out of date; may be retried.
+    EndorsementsUnavailable = 12,
+    /// The broker (or sidecar) could not be reached securely; may be retried.
+    BrokerUnreachable = 13,
+    /// Sealed data was changed, cut or swapped.
+    Integrity = 14,
+    /// A TEE, an algorithm or a format that this version does not know.
+    Unsupported = 20,
+    /// Input that cannot be parsed.
+    Malformed = 30,
+}
+
+/// What a person needs to know about one failed command.
+#[derive(Debug)]
+pub struct Failure(Box<Account>);
+
+/// Boxed, because a result is handed up through many calls and is nearly always good.
+#[derive(Debug)]
+struct Account {
+    exit: Exit,
+    code: Cow<'static, str>,
+    message: String,
+    expected: Option<String>,
+    got: Option<String>,
+    remedy: String,
+    causes: Vec<String>,
+    reasons: Vec<Reason>,
+    decision: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a stable `code` (dotted words) and one sentence of what failed.
+    pub fn new(exit: Exit, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self(Box::new(Account {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            expected: None,
+            got: None,
+            remedy: String::new(),
+            causes: Vec::new(),
+            reasons: Vec::new(),
+            decision: None,
+        }))
+    }
+
+    /// The value that would have been accepted.
+    #[must_use]
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.0.expected = Some(expected.into());
+        self
+    }
+
+    /// The value that was met instead. Never a secret.
+    #[must_use]
+    pub fn got(mut self, got: impl Into<String>) -> Self {
+        self.0.got = Some(got.into());
+        self
+    }
+
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy = remedy.into();
+        self
+    }
+
+    /// Adds `error` and the chain of its sources, one line each.
+    #[must_use]
+    pub fn caused_by(mut self, error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(current) = next {
+            let text = current.to_string();
+            // Some libraries repeat their source's text; a reader needs it once.
+            if self.0.causes.len() < CAUSES_SHOWN && self.0.causes.last() != Some(&text) {
+                self.0.causes.push(text);
+            }
+            next = if self.0.causes.len() < CAUSES_SHOWN {
+                current.source()
+            } else {
+                None
+            };
+        }
+        self
+    }
+
+    /// Adds the reasons of a refusal; each carries its own expected, got and remedy.
+    #[must_use]
+    pub fn reasons(mut self, reasons: Vec<Reason>) -> Self {
+        self.0.reasons = reasons;
+        self
+    }
+
+    /// The id under which the broker logged its decision.
+    #[must_use]
+    pub fn decision(mut self, id: Option<String>) -> Self {
+        self.0.decision = id;
+        self
+    }
+
+    /// The exit code of the process.
+    pub fn exit(&self) -> Exit {
+        self.0.exit
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// The block for stderr, with its final line break.
+    pub fn render(&self, format: Format, paint: Paint) -> String {
+        match format {
+            Format::Json => {
+                let mut line = self.to_json().to_string();
+                line.push('\n');
+                line
+            }
+            Format::Text => self.to_text(paint),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("code".into(), json!(self.0.code));
+        error.insert("message".into(), json!(self.0.message));
+        error.insert("expected".into(), json!(self.0.expected));
+        error.insert("got".into(), json!(self.0.got));
+        error.insert("remedy".into(), json!(self.0.remedy));
+        error.insert("exit_code".into(), json!(self.0.exit as u8));
+        if !self.0.causes.is_empty() {
+            error.insert("causes".into(), json!(self.0.causes));
+        }
+        if !self.0.reasons.is_empty() {
+            error.insert("reasons".into(), json!(self.0.reasons));
+        }
+        if let Some(id) = &self.0.decision {
+            error.insert("decision".into(), json!(id));
+        }
+        json!({ "error": error })
+    }
+
+    fn to_text(&self, paint: Paint) -> String {
+        let mut text = String::new();
+        let head = format!("error[{}]", printable(&self.0.code));
+        let _ = writeln!(
+            text,
+            "{}: {}",
+            paint.text(Tone::Bad, &head),
+            printable(&self.0.message)
+        );
+        let mut line = |label: &str, value: &str| {
+            if !value.is_empty() {
+                let label = format!("  {label:<9}");
+                let _ = writeln!(
+                    text,
+                    "{} {}",
+                    paint.text(Tone::Dim, &label),
+                    printable(value)
+                );
+            }
+        };
+        line("got", self.0.got.as_deref().unwrap_or_default());
+        line("expected", self.0.expected.as_deref().unwrap_or_default());
+        for cause in &self.0.causes {
+            // A parser's picture of the faulty line stays a picture.
+            for (n, part) in cause.lines().enumerate() {
+                line(if n == 0 { "cause" } else { "" }, part);
+            }
+        }
+        line("remedy", &self.0.remedy);
+        line("decision", self.0.decision.as_deref().unwrap_or_default());
+        text.push_str(&reasons_text(&self.0.reasons, paint));
+        text
+    }
+}
+
+/// The reasons of a refusal as text: one headline each, then claim, got, expected, remedy.
+pub fn reasons_text(reasons: &[Reason], paint: Paint) -> String {
+    let mut text = String::new();
+    for reason in reasons {
+        let _ = writeln!(
+            text,
+            "  {} {} {}",
+            paint.text(Tone::Bad, "✗"),
+            paint.text(Tone::Strong, &printable(&reason.code)),
+            paint.text(Tone::Dim, &format!("({})", printable(&reason.rung))),
+        );
+        let parts = [
+            ("claim", &reason.claim),
+            ("got", &reason.got),
+            ("expected", &reason.expected),
+            ("remedy", &reason.remedy),
+        ];
+        for (label, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let label = format!("      {label:<9}");
+            let _ = writeln!(
+                text,
+                "{} {}",
+                paint.text(Tone::Dim, &label),
+                printable(value)
+            );
+        }
+    }
+    text
+}
