@@ -145,3 +145,6 @@ fn printable(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,3 +91,76 @@ fn with_causes(error: &AttesterError) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    fn options(coco_url: String) -> (DetectionOptions, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (
+            DetectionOptions {
+                tsm_path: dir.path().join("absent"),
+                coco_url,
+            },
+            dir,
+        )
+    }
+
+    #[test]
+    fn without_a_tee_every_source_says_why() {
+        let (listener, url) = listener();
+        drop(listener);
+        let (options, _dir) = options(url);
+        let Err(AttesterError::NoTee { tried }) = detect(&options) else {
+            panic!("something was found");
+        };
+        let sources: Vec<_> = tried.iter().map(|t| t.source).collect();
+        assert_eq!(sources, ["tsm", "coco"]);
+        assert!(tried[0].outcome.contains("mount"), "{}", tried[0]);
+        assert!(tried[1].outcome.contains("does not answer"), "{}", tried[1]);
+        let error = AttesterError::NoTee { tried }.to_string();
+        assert!(
+            error.contains("tsm: ") && error.contains("coco: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_guest_api_is_taken_when_configfs_is_absent() {
+        let (listener, url) = listener();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"tee\":\"tdx\"}");
+        });
+        let (options, _dir) = options(url);
+        let detected = detect(&options).unwrap();
+        server.join().unwrap();
+        assert_eq!(detected.attester.name(), "coco");
+        assert_eq!(detected.tried[1].to_string(), "coco: found tdx");
+    }
+
+    #[test]
+    fn a_sample_attester_is_not_taken() {
+        let (listener, url) = listener();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"tee\":\"sample\"}");
+        });
+        let (options, _dir) = options(url);
+        assert!(
+            matches!(detect(&options), Err(AttesterError::NoTee { tried }) if tried.len() == 2)
+        );
+    }
+}

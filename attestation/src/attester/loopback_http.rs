@@ -234,3 +234,13 @@ fn unchunk(mut bytes: &[u8], max_body: usize) -> Result<Option<Vec<u8>>, Loopbac
         body.extend_from_slice(data);
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+mod tests;

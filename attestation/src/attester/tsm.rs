@@ -323,3 +323,13 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
         source,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+mod tests;

@@ -24,7 +24,7 @@ use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::limits::{MAX_PROTECTED, MAX_SECRET};
 use super::message::JweResponse;
@@ -194,11 +194,23 @@ struct ProtectedHeader {
 /// The ephemeral key in the header; field order is wire order.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EphemeralKey {
-    crv: String,
-    kty: String,
-    x: String,
-    y: String,
+pub(super) struct EphemeralKey {
+    pub(super) crv: String,
+    pub(super) kty: String,
+    pub(super) x: String,
+    pub(super) y: String,
+}
+
+impl EphemeralKey {
+    fn of(key: &TeePublicKey) -> Self {
+        let (x, y) = key.coordinates();
+        Self {
+            crv: key.curve().as_str().to_owned(),
+            kty: "EC".to_owned(),
+            x,
+            y,
+        }
+    }
 }
 
 /// Encrypts a secret to an attested TEE key.
@@ -209,6 +221,26 @@ pub fn encrypt(
     key: &TeePublicKey,
     plaintext: &[u8],
     extras: &JweExtras,
+) -> Result<JweResponse, JweError> {
+    seal_with_header(key, plaintext, |epk| {
+        let header = ProtectedHeader {
+            alg: KEY_ALGORITHM.to_owned(),
+            enc: CONTENT_ALGORITHM.to_owned(),
+            minimum_model_version: extras.minimum_model_version,
+            resource: extras.resource.clone(),
+            epk: Some(epk),
+            others: BTreeMap::new(),
+        };
+        serde_json::to_vec(&header).map_err(JweError::Header)
+    })
+}
+
+/// Encrypts under whatever header `make_header` makes of the ephemeral key. [`encrypt`] is its one
+/// user in the product; tests make hostile headers with it.
+pub(super) fn seal_with_header(
+    key: &TeePublicKey,
+    plaintext: &[u8],
+    make_header: impl FnOnce(EphemeralKey) -> Result<Vec<u8>, JweError>,
 ) -> Result<JweResponse, JweError> {
     if plaintext.len() > MAX_SECRET {
         return Err(JweError::SecretTooLong {
@@ -227,41 +259,21 @@ pub fn encrypt(
     KwAes256::new((&*kek).into())
         .wrap_key(cek.as_slice(), &mut wrapped)
         .map_err(|_| JweError::WrappedKey)?;
+    let protected = URL_SAFE_NO_PAD.encode(make_header(EphemeralKey::of(&ephemeral.public()))?);
 
-    let public = ephemeral.public();
-    let (x, y) = public.coordinates();
-    let header = ProtectedHeader {
-        alg: KEY_ALGORITHM.to_owned(),
-        enc: CONTENT_ALGORITHM.to_owned(),
-        minimum_model_version: extras.minimum_model_version,
-        resource: extras.resource.clone(),
-        epk: Some(EphemeralKey {
-            crv: public.curve().as_str().to_owned(),
-            kty: "EC".to_owned(),
-            x,
-            y,
-        }),
-        others: BTreeMap::new(),
-    };
-    let header = serde_json::to_vec(&header).map_err(JweError::Header)?;
-    let protected = URL_SAFE_NO_PAD.encode(header);
-
-    let cipher = content_cipher(&cek)?;
-    // Written once and encrypted in place: after `seal` no plaintext is left in it.
-    let mut buffer = plaintext.to_vec();
-    let sealed = cipher.seal_in_place_separate_tag(
-        Iv::assume_unique_for_key(iv),
-        Aad::from(protected.as_bytes()),
-        &mut buffer,
-    );
-    let Ok(tag) = sealed else {
-        buffer.zeroize();
-        return Err(JweError::Content);
-    };
+    // Encrypted in place: after `seal` no plaintext is left in the buffer.
+    let mut buffer = Zeroizing::new(plaintext.to_vec());
+    let tag = content_cipher(&cek)?
+        .seal_in_place_separate_tag(
+            Iv::assume_unique_for_key(iv),
+            Aad::from(protected.as_bytes()),
+            &mut buffer,
+        )
+        .map_err(|_| JweError::Content)?;
     Ok(JweResponse {
         encrypted_key: URL_SAFE_NO_PAD.encode(wrapped),
         iv: URL_SAFE_NO_PAD.encode(iv),
-        ciphertext: URL_SAFE_NO_PAD.encode(&buffer),
+        ciphertext: URL_SAFE_NO_PAD.encode(&*buffer),
         tag: URL_SAFE_NO_PAD.encode(tag.as_ref()),
         protected,
         aad: None,
@@ -295,18 +307,20 @@ impl TeeKeyPair {
         // 2.
         let header = parse_header(&reply.protected)?;
         let ephemeral = ephemeral_key(header.epk.as_ref())?;
-        let Some(z) = self.agree(&ephemeral) else {
+        let ours = self.public().curve();
+        if ephemeral.curve() != ours {
             return Err(JweError::Curve {
                 got: ephemeral.curve().as_str(),
-                expected: self.public().curve().as_str(),
+                expected: ours.as_str(),
             });
-        };
+        }
         // 3.
         let iv: [u8; IV_LEN] = exact("iv", &reply.iv)?;
         let tag: [u8; TAG_LEN] = exact("tag", &reply.tag)?;
         let wrapped: [u8; WRAPPED_CEK_LEN] = exact("encrypted_key", &reply.encrypted_key)?;
         let mut content = Zeroizing::new(bounded("ciphertext", &reply.ciphertext, MAX_SECRET)?);
         // 4.
+        let z = self.agree(&ephemeral).ok_or(JweError::WrappedKey)?;
         let kek = key_encryption_key(&z);
         let mut cek = Zeroizing::new([0_u8; CEK_LEN]);
         KwAes256::new((&*kek).into())

@@ -29,6 +29,8 @@ pub mod message;
 pub mod resource;
 pub mod server;
 pub mod tee_key;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Attested, AwaitingChallenge, AwaitingEvidence, AwaitingToken, RcarClient};
 pub use jwe::{JweError, JweExtras, ResourceBinding, Unwrapped};

@@ -58,7 +58,7 @@ impl Curve {
 }
 
 /// Why a TEE key was refused.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum TeeKeyError {
     /// Not an elliptic-curve key.
     #[error(
