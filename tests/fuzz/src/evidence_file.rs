@@ -1,10 +1,10 @@
 //! Evidence files: raw quotes, hex, KBS JSON, attestation reports.
 
 use adyton_attestation::{Evidence, TrustAnchors, UnixTime, replay};
-use adyton_fake_tee::{Fault, Site, TdProfile};
+use adyton_fake_tee::TdProfile;
 use dcap_qvl::quote::Quote;
 
-use crate::genuine::{ENDORSEMENTS, NOW, QUOTES, REPORT_DATA, TEE, judge};
+use crate::genuine::{ENDORSEMENTS, FAULTY_QUOTES, NOW, QUOTES, REPORT_DATA, TEE, judge};
 
 /// Parses, and then: another parser reads the same values; only a genuine quote verifies; nothing
 /// of a fake machine verifies under the vendor's root.
@@ -40,7 +40,7 @@ pub(crate) fn another_parser_agrees(evidence: &Evidence) {
     assert_eq!(rtmrs, body.rtmr.map(|rtmr| rtmr.0));
 }
 
-/// The machine signs [`QUOTES`] and nothing else, so nothing else may verify.
+/// The machine signs [`QUOTES`] and [`FAULTY_QUOTES`] and nothing else, so nothing else may verify.
 pub(crate) fn only_genuine_quotes_verify(evidence: &Evidence) {
     let Evidence::Tdx(tdx) = evidence else {
         panic!("a TEE that these bodies do not know");
@@ -48,7 +48,7 @@ pub(crate) fn only_genuine_quotes_verify(evidence: &Evidence) {
     if judge(evidence, &ENDORSEMENTS).is_ok() {
         let signed = tdx.signed_bytes();
         assert!(
-            QUOTES.iter().any(|quote| quote.starts_with(signed)),
+            QUOTES.iter().chain(&*FAULTY_QUOTES).any(|quote| quote.starts_with(signed)),
             "a quote verified that the machine never signed"
         );
     }
@@ -61,11 +61,6 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds.push(TEE.quote(&TdProfile { pad_to: 8000, ..profile.clone() }, REPORT_DATA));
     seeds.push(hex::encode(&QUOTES[0]).into_bytes());
     seeds.push(TEE.primary_evidence(&profile, REPORT_DATA, &[]).to_string().into_bytes());
-    seeds.extend(
-        Fault::ALL
-            .iter()
-            .filter(|fault| fault.site() == Site::Evidence)
-            .map(|fault| TEE.faulty_quote(&profile, REPORT_DATA, &[*fault])),
-    );
+    seeds.extend(FAULTY_QUOTES.iter().cloned());
     seeds
 }

@@ -8,7 +8,7 @@ use adyton_attestation::{
     Claims, EndorsementBundle, Evidence, ReportData, TrustAnchors, UnixTime, Verified, VerifyError,
     verify,
 };
-use adyton_fake_tee::{FakeTee, QuoteFormat, TdProfile};
+use adyton_fake_tee::{FakeTee, Fault, QuoteFormat, Site, TdProfile};
 
 /// When everything happens, in seconds since the Unix epoch.
 pub const NOW: u64 = 1_800_000_000;
@@ -44,6 +44,15 @@ pub static QUOTES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
                 REPORT_DATA,
             )
         })
+        .collect()
+});
+
+/// A quote per fault of the Evidence. The machine signed these as well.
+pub static FAULTY_QUOTES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    Fault::ALL
+        .iter()
+        .filter(|fault| fault.site() == Site::Evidence)
+        .map(|fault| TEE.faulty_quote(&TdProfile::default(), REPORT_DATA, &[*fault]))
         .collect()
 });
 

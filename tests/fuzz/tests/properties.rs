@@ -2,19 +2,19 @@
 //!
 //! Bounded by time: [`SECONDS`] per test, more with `ADYTON_PROPERTY_SECONDS`.
 
-use std::cell::Cell;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use adyton_fuzz::{TARGETS, Target};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, TestRunner};
 
 /// How long one test runs unless told otherwise.
 const SECONDS: u64 = 2;
-/// Cases after which a test ends even when there is time left.
-const CASES: u32 = 20_000;
 
 /// One small change to well-formed bytes.
 #[derive(Clone, Debug)]
@@ -84,32 +84,37 @@ fn apply(bytes: &mut Vec<u8>, mutation: &Mutation, seeds: &[Vec<u8>]) {
     }
 }
 
-/// Runs `target` over `inputs` until the time is over, and shrinks what breaks it.
+/// Runs `target` over `inputs` until the time is over. What breaks it is made smaller, and left in
+/// a file.
 fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Vec<u8>) {
     let seconds = std::env::var("ADYTON_PROPERTY_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(SECONDS);
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let broken = Cell::new(false);
-    let config = Config {
-        cases: CASES,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let outcome = TestRunner::new(config).run(inputs, |input| {
-        // Once something broke, the remaining runs are the search for a smaller input.
-        if Instant::now() > deadline && !broken.get() {
-            return Ok(());
+    let breaks = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err();
+    let mut runner = TestRunner::new(Config::default());
+    while Instant::now() < deadline {
+        let mut tree = inputs
+            .new_tree(&mut runner)
+            .expect("no strategy here rejects");
+        let mut broken = bytes(tree.current());
+        if !breaks(&broken) {
+            continue;
         }
-        let input = bytes(input);
-        catch_unwind(AssertUnwindSafe(|| (target.run)(&input))).map_err(|_| {
-            broken.set(true);
-            TestCaseError::fail(format!("{} broke on {}", target.name, input.escape_ascii()))
-        })
-    });
-    if let Err(broken) = outcome {
-        panic!("{broken}");
+        let mut smaller = tree.simplify();
+        while smaller {
+            let candidate = bytes(tree.current());
+            if breaks(&candidate) {
+                broken = candidate;
+                smaller = tree.simplify();
+            } else {
+                smaller = tree.complicate();
+            }
+        }
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.broken", target.name));
+        fs::write(&path, &broken).expect("the temporary folder is writable");
+        panic!("{} broke its promise on {}", target.name, path.display());
     }
 }
 
@@ -130,7 +135,7 @@ fn holds_for_seeds(name: &str) {
 }
 
 fn holds_for_arbitrary_bytes(name: &str) {
-    let inputs = prop::collection::vec(any::<u8>(), 0..4096);
+    let inputs = prop::collection::vec(any::<u8>(), 0..1024);
     hold(named(name), &inputs, |bytes| bytes);
 }
 
