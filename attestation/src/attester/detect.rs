@@ -53,20 +53,41 @@ pub struct Detected {
     pub tried: Vec<Tried>,
 }
 
+/// The real sources there are.
+#[derive(Clone, Copy)]
+enum Source {
+    Tsm,
+    Coco,
+}
+
+/// The hardware's own interface first: it needs nobody else's program.
+const ORDER: [Source; 2] = [Source::Tsm, Source::Coco];
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tsm => "tsm",
+            Self::Coco => "coco",
+        }
+    }
+
+    fn open(self, options: &DetectionOptions) -> Result<Box<dyn Attester>, AttesterError> {
+        match self {
+            Self::Tsm => Ok(Box::new(TsmAttester::new(&options.tsm_path)?)),
+            Self::Coco => Ok(Box::new(CocoAttester::new(&options.coco_url)?)),
+        }
+    }
+}
+
 /// Takes the first source that names a supported TEE.
 ///
 /// # Errors
 /// [`AttesterError::NoTee`] with what was found at each.
 pub fn detect(options: &DetectionOptions) -> Result<Detected, AttesterError> {
     let mut tried = Vec::new();
-    let tsm = || Ok(Box::new(TsmAttester::new(&options.tsm_path)?) as Box<dyn Attester>);
-    let coco = || Ok(Box::new(CocoAttester::new(&options.coco_url)?) as Box<dyn Attester>);
-    let sources: [(
-        &'static str,
-        &dyn Fn() -> Result<Box<dyn Attester>, AttesterError>,
-    ); 2] = [("tsm", &tsm), ("coco", &coco)];
-    for (source, open) in sources {
-        match open() {
+    for candidate in ORDER {
+        let source = candidate.name();
+        match candidate.open(options) {
             Ok(attester) => {
                 let outcome = format!("found {}", attester.tee());
                 tried.push(Tried { source, outcome });

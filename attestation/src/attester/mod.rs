@@ -196,9 +196,9 @@ pub enum AttesterError {
         /// The source that gave it.
         attester: &'static str,
         /// What was asked for.
-        expected: ReportData,
+        expected: Box<ReportData>,
         /// What the Evidence carries.
-        got: ReportData,
+        got: Box<ReportData>,
     },
     /// The source cannot extend runtime measurements.
     #[error("{attester} cannot extend runtime measurements")]
@@ -219,14 +219,13 @@ fn confirm(
         .map_err(|source| AttesterError::Evidence { attester, source })?;
     let got = evidence.report_data();
     if got == *expected {
-        Ok(primary_evidence)
-    } else {
-        Err(AttesterError::ReportData {
-            attester,
-            expected: *expected,
-            got,
-        })
+        return Ok(primary_evidence);
     }
+    Err(AttesterError::ReportData {
+        attester,
+        expected: Box::new(*expected),
+        got: Box::new(got),
+    })
 }
 
 fn list(tried: &[Tried]) -> String {

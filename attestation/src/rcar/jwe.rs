@@ -159,9 +159,9 @@ pub enum JweError {
     #[error("asked for {asked}, the reply is for {got}")]
     Resource {
         /// The resource that was asked for.
-        asked: ResourcePath,
+        asked: Box<ResourcePath>,
         /// The resource that the reply names.
-        got: ResourcePath,
+        got: Box<ResourcePath>,
     },
     /// The system has no random bytes to give.
     #[error("the system's random number generator failed")]
@@ -283,18 +283,22 @@ pub(super) fn seal_with_header(
 impl TeeKeyPair {
     /// Decrypts a reply that was asked for as `expected`.
     ///
-    /// 1. `aad` absent, lengths bounded; 2. header: algorithms from a list of one each, no member
-    /// that would change the meaning, the ephemeral key on our curve; 3. IV, tag and wrapped key
-    /// of exact length; 4. key agreement and unwrapping; 5. the secret authenticates;
-    /// 6. the resource it names, if it names one, is the one that was asked for.
+    /// 1. `aad` is absent. From here on each member is bounded before it is decoded.
+    /// 2. Header: algorithms from a list of one each, no member that would change the meaning, the
+    ///    ephemeral key on our curve.
+    /// 3. IV, tag and wrapped key have their exact lengths.
+    /// 4. Key agreement and unwrapping.
+    /// 5. The secret authenticates.
+    /// 6. The resource that the reply names, if it names one, is the one that was asked for.
     ///
     /// # Errors
-    /// In this order: 1. [`JweError::Aad`], [`TooLong`](JweError::TooLong); 2.
-    /// [`Base64`](JweError::Base64), [`Header`](JweError::Header), [`Member`](JweError::Member),
-    /// [`KeyAlgorithm`](JweError::KeyAlgorithm), [`ContentAlgorithm`](JweError::ContentAlgorithm),
-    /// [`EphemeralKey`](JweError::EphemeralKey), [`Curve`](JweError::Curve); 3.
-    /// [`Length`](JweError::Length); 4. [`WrappedKey`](JweError::WrappedKey); 5.
-    /// [`Content`](JweError::Content); 6. [`Resource`](JweError::Resource).
+    /// By step: 1. [`JweError::Aad`]; 2. [`Header`](JweError::Header),
+    /// [`Member`](JweError::Member), [`KeyAlgorithm`](JweError::KeyAlgorithm),
+    /// [`ContentAlgorithm`](JweError::ContentAlgorithm), [`EphemeralKey`](JweError::EphemeralKey),
+    /// [`Curve`](JweError::Curve); 3. [`Length`](JweError::Length); 4.
+    /// [`WrappedKey`](JweError::WrappedKey); 5. [`Content`](JweError::Content); 6.
+    /// [`Resource`](JweError::Resource); and where a member is decoded
+    /// [`TooLong`](JweError::TooLong) or [`Base64`](JweError::Base64).
     pub fn decrypt(
         &self,
         reply: &JweResponse,
@@ -307,7 +311,7 @@ impl TeeKeyPair {
         // 2.
         let header = parse_header(&reply.protected)?;
         let ephemeral = ephemeral_key(header.epk.as_ref())?;
-        let ours = self.public().curve();
+        let ours = self.curve();
         if ephemeral.curve() != ours {
             return Err(JweError::Curve {
                 got: ephemeral.curve().as_str(),
@@ -340,10 +344,8 @@ impl TeeKeyPair {
         let resource = match header.resource {
             Some(got) if got == *expected => ResourceBinding::Confirmed,
             Some(got) => {
-                return Err(JweError::Resource {
-                    asked: expected.clone(),
-                    got,
-                });
+                let (asked, got) = (Box::new(expected.clone()), Box::new(got));
+                return Err(JweError::Resource { asked, got });
             }
             None => ResourceBinding::NotStated,
         };

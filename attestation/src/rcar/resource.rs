@@ -146,6 +146,10 @@ impl<'de> Deserialize<'de> for ResourcePath {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
 mod tests {
     use super::*;
 

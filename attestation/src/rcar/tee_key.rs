@@ -339,6 +339,15 @@ impl TeeKeyPair {
         Ok(document.to_bytes())
     }
 
+    /// The curve.
+    #[must_use]
+    pub const fn curve(&self) -> Curve {
+        match &self.0 {
+            Secret::P256(_) => Curve::P256,
+            Secret::P521(_) => Curve::P521,
+        }
+    }
+
     /// The public half.
     #[must_use]
     pub fn public(&self) -> TeePublicKey {

@@ -115,7 +115,7 @@ fn evidence_over_other_report_data_is_refused() {
     assert!(matches!(
         CocoAttester::new(&url).unwrap().collect(&asked()),
         Err(AttesterError::ReportData { attester: "coco", expected, got })
-            if expected == asked() && got == ReportData([0; 64])
+            if *expected == asked() && *got == ReportData([0; 64])
     ));
 }
 

@@ -315,7 +315,7 @@ fn evidence_over_other_report_data_is_refused() {
     assert!(matches!(
         collect(Fault::OtherReportData).0,
         Err(AttesterError::ReportData { attester: "tsm", expected, got })
-            if expected == asked() && got == other
+            if *expected == asked() && *got == other
     ));
 }
 

@@ -141,7 +141,7 @@ fn a_reply_for_another_resource_is_refused() {
     let reply = encrypt(&public, b"secret", &extras).unwrap();
     assert!(matches!(
         pair.decrypt(&reply, &asked()),
-        Err(JweError::Resource { asked: a, got }) if a == asked() && got == other
+        Err(JweError::Resource { asked: a, got }) if *a == asked() && *got == other
     ));
 }
 
