@@ -102,7 +102,7 @@ pub enum RevocationError {
         /// The Verifier's time.
         now: UnixTime,
     },
-    /// The list is past its `nextUpdate`, or has none.
+    /// The list has reached its `nextUpdate`, or has none.
     #[error("{list} was valid until {until}, now is {now}")]
     Expired {
         /// Which list.
@@ -234,7 +234,8 @@ impl RevocationList {
             return Err(RevocationError::NotYetValid { list, from, now });
         }
         let until = tbs.next_update.as_ref().map_or(UnixTime(0), unix_time);
-        if until < now {
+        // By nextUpdate the next list is out: at that second this one counts no more.
+        if until <= now {
             return Err(RevocationError::Expired { list, until, now });
         }
         Ok(Self { list: parsed })

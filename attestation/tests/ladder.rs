@@ -1,0 +1,542 @@
+//! Each rung of the TDX ladder with a case that fails exactly there.
+//!
+//! The fake TEE makes Evidence and Endorsements in the real formats under a root of its own, with one
+//! fault each; the Verifier is told to trust that root through `insecure_extra_roots` and is otherwise
+//! the one of production.
+
+use std::sync::LazyLock;
+
+use adyton_attestation::claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
+use adyton_attestation::evidence::EvidenceError;
+use adyton_attestation::verifier::chain::{ChainError, RevocationError};
+use adyton_attestation::verifier::{Document, Outcome};
+use adyton_attestation::{
+    AppraisalPolicy, AppraisalRefusal, AttestationResult, DebugGuests, EndorsementBundle, Evidence,
+    Reason, ReferenceValues, ReportData, TrustAnchors, UnixTime, Verified, VerifyError,
+    VerifyOptions, appraise, replay, verify, verify_with,
+};
+use adyton_fake_tee::{FakeTee, Fault, QuoteFormat, Site, TdProfile};
+
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 24 * 60 * 60;
+const REPORT_DATA: [u8; 64] = [0x5a; 64];
+
+/// One machine for all tests: making its certificates is the slow part.
+fn tee() -> &'static FakeTee {
+    static TEE: LazyLock<FakeTee> = LazyLock::new(|| FakeTee::from_seed([7; 32], NOW));
+    &TEE
+}
+
+fn anchors(tee: &FakeTee) -> TrustAnchors {
+    TrustAnchors::vendor().with_insecure_extra_root(tee.root_pem().as_bytes()).expect("a root")
+}
+
+fn bundle(tee: &FakeTee, faults: &[Fault]) -> EndorsementBundle {
+    EndorsementBundle::parse(tee.endorsement_bundle(NOW, faults).to_string().as_bytes())
+        .expect("a bundle")
+}
+
+fn quote(tee: &FakeTee, faults: &[Fault]) -> Vec<u8> {
+    let profile = TdProfile::default().with_faults(faults);
+    tee.faulty_quote(&profile, REPORT_DATA, faults)
+}
+
+/// What the Verifier says to Evidence and Endorsements with these faults.
+fn verified_with(
+    faults: &[Fault],
+    options: &VerifyOptions,
+) -> Result<Verified<Claims>, VerifyError> {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, faults))?;
+    verify_with(
+        &evidence,
+        &bundle(tee, faults),
+        &anchors(tee),
+        &ReportData(REPORT_DATA),
+        UnixTime(NOW),
+        options,
+    )
+}
+
+fn verified(faults: &[Fault]) -> Result<Verified<Claims>, VerifyError> {
+    verified_with(faults, &VerifyOptions::default())
+}
+
+fn claims(verified: &Verified<Claims>) -> &TdxClaims {
+    let Claims::Tdx(claims) = verified.get() else { panic!("TDX claims") };
+    claims
+}
+
+/// The rung and the code at which a fault has to be refused by the Verifier; `None` for those that
+/// are claims and left to the appraisal.
+fn refused_at(fault: Fault) -> Option<(&'static str, &'static str)> {
+    use Fault as F;
+    Some(match fault {
+        F::UnknownQuoteVersion => ("T1", "tdx.quote.version"),
+        F::SgxTeeType => ("T1", "tdx.quote.tee-type"),
+        F::UnknownKeyType => ("T1", "tdx.quote.attestation-key-type"),
+        F::OtherQeVendor => ("T1", "tdx.quote.qe-vendor"),
+        F::TruncatedQuote => ("T1", "evidence.truncated"),
+        F::TrailingGarbage => ("T14", "tdx.quote.trailing-bytes"),
+        F::OtherRoot | F::ExpiredPck => ("T2", "tdx.pck-chain"),
+        F::RevokedPck | F::RevokedPckCa | F::RevokedTcbSigner => ("T3", "tdx.revocation.revoked"),
+        F::ExpiredCrl | F::ExpiredRootCrl | F::ExpiredCollateral => {
+            ("T3", "tdx.revocation.expired")
+        }
+        F::ForgedCrl => ("T3", "tdx.revocation.signature"),
+        F::MissingCrl => ("T3", "tdx.revocation.missing"),
+        F::ExpiredTcbInfo => ("T4", "tdx.tcb-info.expired"),
+        F::FutureTcbInfo => ("T4", "tdx.tcb-info.not-yet-valid"),
+        F::TamperedTcbInfo => ("T4", "tdx.tcb-info.signature"),
+        F::SgxTcbInfo => ("T4", "tdx.tcb-info.kind"),
+        F::WrongFmspc => ("T16", "tdx.endorsements.missing"),
+        F::WrongPceId => ("T4", "tdx.tcb-info.pce-id"),
+        F::ForgedTcbInfo => ("T4", "tdx.tcb-info.signer"),
+        F::ExpiredQeIdentity => ("T5", "tdx.qe-identity.expired"),
+        F::TamperedQeIdentity => ("T5", "tdx.qe-identity.signature"),
+        F::SgxQeIdentity => ("T5", "tdx.qe-identity.kind"),
+        F::OtherQeSigner | F::OtherQeProduct | F::DebugQe | F::AncientQe => {
+            ("T5", "tdx.qe-identity.mismatch")
+        }
+        F::BadQeReport => ("T6", "tdx.qe-report.signature"),
+        F::SwappedAttestationKey | F::QeReportDataTail => ("T6", "tdx.qe-report.data"),
+        F::BadQuoteSignature => ("T7", "tdx.quote.signature"),
+        F::RevokedTcb => ("T8", "tdx.tcb.revoked"),
+        F::NoTcbLevel => ("T8", "tdx.tcb.no-level"),
+        F::UnknownTdxModule | F::OtherModuleSigner => ("T8", "tdx.tcb.module"),
+        F::DebugTd => ("T9", "tdx.td-attributes.debug"),
+        F::ProfiledTd | F::ReservedTdAttribute => ("T9", "tdx.td-attributes.reserved"),
+        F::MigratableTd => ("T9", "tdx.td-attributes.migratable"),
+        F::SeptVeEnabled => ("T9", "tdx.td-attributes.sept-ve-disable"),
+        F::UnknownXfam => ("T10", "tdx.xfam"),
+        F::ServiceTd => ("T12", "tdx.service-td"),
+        F::WrongReportData | F::WrongReportDataTail => ("T18", "tdx.report-data"),
+        F::StaleQe
+        | F::StaleTcb
+        | F::StaleTdxModule
+        | F::OtherMeasurement
+        | F::OtherRtmr
+        | F::OtherConfigId
+        | F::OtherOwner
+        | F::OtherSeam => return None,
+        other => panic!("fault {other} has no rung; give it one"),
+    })
+}
+
+#[test]
+fn every_fault_is_refused_at_its_own_rung() {
+    let (mut refused, mut left_to_appraisal) = (0, 0);
+    for &fault in Fault::ALL.iter().filter(|fault| fault.site() != Site::GuestApi) {
+        let result = verified(&[fault]);
+        match (refused_at(fault), result) {
+            (Some((rung, code)), Err(error)) => {
+                let reasons = error.reasons();
+                assert_eq!((error.rung(), &*reasons[0].code), (rung, code), "{fault}: {error:?}");
+                assert_eq!(reasons.len(), 1, "{fault}");
+                assert_complete(&reasons[0]);
+                refused += 1;
+            }
+            (None, Ok(_)) => left_to_appraisal += 1,
+            (expected, result) => panic!("{fault}: expected {expected:?}, got {result:?}"),
+        }
+    }
+    assert_eq!((refused, left_to_appraisal), (47, 8), "a new fault needs a rung here");
+}
+
+/// Every refusal tells a person what was looked at, expected, there, and what to do.
+fn assert_complete(reason: &Reason) {
+    for text in [&reason.claim, &reason.expected, &reason.got, &reason.remedy] {
+        assert!(!text.is_empty(), "{reason:?}");
+    }
+    assert!(reason.remedy.len() > 20, "{reason:?}");
+}
+
+#[test]
+fn sound_evidence_climbs_the_whole_ladder() {
+    for format in [QuoteFormat::V4, QuoteFormat::V5Td10, QuoteFormat::V5Td15] {
+        let tee = tee();
+        let profile = TdProfile { format, ..TdProfile::default() };
+        let bytes = tee.quote(&profile, REPORT_DATA);
+        let evidence = Evidence::parse_file(&bytes).expect("a quote");
+        let verified = verify(
+            &evidence,
+            &bundle(tee, &[]),
+            &anchors(tee),
+            &ReportData(REPORT_DATA),
+            UnixTime(NOW),
+        )
+        .unwrap_or_else(|error| panic!("{format:?}: {error:?}"));
+        let claims = claims(&verified);
+        assert_eq!(claims.tcb_status, TcbStatus::UpToDate);
+        assert_eq!(claims.mrtd.0, profile.mrtd);
+        assert_eq!(claims.fmspc.0, tee.fmspc());
+        assert_eq!(claims.ppid.0, tee.ppid());
+        assert_eq!(claims.collateral.issued, UnixTime(NOW - 60 * 60));
+        assert!(matches!(claims.root, AnchorUsed::InsecureExtra { .. }));
+    }
+}
+
+#[test]
+fn zero_padding_is_cut_off() {
+    let tee = tee();
+    let profile = TdProfile { pad_to: 8000, ..TdProfile::default() };
+    let bytes = tee.quote(&profile, REPORT_DATA);
+    assert_eq!(bytes.len(), 8000);
+    let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(&bytes) else { panic!("a quote") };
+    assert!(evidence.raw().len() < 8000);
+}
+
+#[test]
+fn a_simulated_tee_is_refused_unless_its_root_is_listed() {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let refusal = verify(
+        &evidence,
+        &bundle(tee, &[]),
+        &TrustAnchors::vendor(),
+        &ReportData(REPORT_DATA),
+        UnixTime(NOW),
+    )
+    .map(|_| ())
+    .expect_err("not the vendor's");
+    let VerifyError::PckChain { anchor: AnchorUsed::Vendor, source } = &refusal else {
+        panic!("{refusal:?}")
+    };
+    assert!(matches!(source, ChainError::UnknownIssuer { .. }), "{source:?}");
+    assert!(refusal.reasons()[0].remedy.contains("insecure_extra_roots"));
+}
+
+#[test]
+fn an_extra_root_is_named_wherever_it_is_used() {
+    let tee = tee();
+    let digest = hex::encode(ring::digest::digest(&ring::digest::SHA256, tee.root_der()));
+    let anchors = anchors(tee);
+    assert_eq!(anchors.insecure_extra_roots(), [digest.clone()]);
+    let verified = verified(&[]).expect("verified");
+    assert_eq!(claims(&verified).root, AnchorUsed::InsecureExtra { sha256: digest });
+}
+
+#[test]
+fn a_root_of_the_same_name_does_not_stand_in_for_the_listed_one() {
+    let refusal = verified(&[Fault::OtherRoot]).map(|_| ()).expect_err("another root");
+    assert!(
+        matches!(refusal, VerifyError::PckChain { source: ChainError::Signature { .. }, .. }),
+        "{refusal:?}"
+    );
+}
+
+#[test]
+fn each_edge_of_validity_is_where_the_document_says() {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let endorsements = bundle(tee, &[]);
+    let at = |now: u64| {
+        verify(&evidence, &endorsements, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(now))
+            .map(|_| ())
+    };
+    let issued = NOW - 60 * 60;
+    let first = endorsements.entries().next().expect("one entry");
+    assert_eq!(first.tcb_info_dates().issued, UnixTime(issued));
+    let expires = first.tcb_info_dates().next_update.0;
+    // A revocation list ends at its nextUpdate, not after it (RFC 5280 §5.1.2.5).
+    assert!(at(issued).is_ok() && at(expires - 1).is_ok(), "the edges are inside");
+    let early = at(issued - 1).expect_err("before issue");
+    let source = RevocationError::NotYetValid {
+        list: "root CA's revocation list",
+        from: UnixTime(issued),
+        now: UnixTime(issued - 1),
+    };
+    assert!(
+        matches!(&early, VerifyError::Revocation { source: s, .. } if *s == source),
+        "{early:?}"
+    );
+    let late = at(expires).expect_err("after nextUpdate");
+    assert!(
+        matches!(late, VerifyError::Revocation { source: RevocationError::Expired { .. }, .. }),
+        "{late:?}"
+    );
+}
+
+#[test]
+fn the_newest_valid_endorsements_of_a_platform_type_are_chosen() {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let stale = bundle(tee, &[Fault::ExpiredCollateral]);
+    for both in [
+        stale.clone().merge(bundle(tee, &[])).expect("two"),
+        bundle(tee, &[]).merge(stale).expect("two"),
+    ] {
+        let result =
+            verify(&evidence, &both, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(NOW));
+        assert!(result.is_ok(), "{result:?}");
+    }
+}
+
+#[test]
+fn an_empty_bundle_verifies_nothing() {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let refusal = verify(
+        &evidence,
+        &EndorsementBundle::empty(),
+        &anchors(tee),
+        &ReportData(REPORT_DATA),
+        UnixTime(NOW),
+    )
+    .map(|_| ())
+    .expect_err("no endorsements");
+    assert!(matches!(refusal, VerifyError::NoEndorsements { .. }));
+}
+
+#[test]
+fn a_bundle_survives_being_written_and_read() {
+    let tee = tee();
+    let once = bundle(tee, &[]);
+    let twice = EndorsementBundle::parse(once.to_json().as_bytes()).expect("its own form");
+    assert_eq!(once.to_json(), twice.to_json());
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let result = verify(&evidence, &twice, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(NOW));
+    assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn a_replay_names_the_failed_rung_and_goes_on() {
+    let tee = tee();
+    let faults = [Fault::DebugTd, Fault::TamperedTcbInfo];
+    let evidence = Evidence::parse_file(&quote(tee, &faults)).expect("a quote");
+    let ladder = replay(&evidence, &bundle(tee, &faults), &anchors(tee), UnixTime(NOW));
+    let failed: Vec<&str> = ladder
+        .rungs
+        .iter()
+        .filter(|rung| matches!(rung.outcome, Outcome::Failed(_)))
+        .map(|rung| rung.id)
+        .collect();
+    assert_eq!(failed, ["T4", "T9"]);
+    assert!(!ladder.all_passed() && ladder.claims.is_none());
+}
+
+#[test]
+fn a_replay_without_endorsements_still_climbs_what_it_can() {
+    let tee = tee();
+    let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
+    let ladder = replay(&evidence, &EndorsementBundle::empty(), &anchors(tee), UnixTime(NOW));
+    let outcome = |id: &str| {
+        &ladder.rungs.iter().find(|rung| rung.id == id).expect("a rung of every ladder").outcome
+    };
+    assert!(matches!(outcome("T16"), Outcome::Failed(_)));
+    assert_eq!(outcome("T7"), &Outcome::Passed);
+    assert_eq!(outcome("T4"), &Outcome::NotReached);
+    assert!(matches!(outcome("T18"), Outcome::NotApplicable(_)));
+}
+
+#[test]
+fn a_debuggable_td_that_was_let_through_is_refused_by_the_appraisal() {
+    let options = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal };
+    let debug = || verified_with(&[Fault::DebugTd], &options).expect("let through");
+    let refusal = appraised(debug(), &policy()).expect_err("debuggable");
+    assert_eq!(codes(&refusal), ["tdx.td-attributes.debug"]);
+    let reckless = AppraisalPolicy { insecure_allow_debug: true, ..policy() };
+    assert!(appraised(debug(), &reckless).is_ok());
+    // Profiling is no debugging: no option lets it through.
+    let refusal = verified_with(&[Fault::ProfiledTd], &options).map(|_| ()).expect_err("profiled");
+    assert!(matches!(refusal, VerifyError::ReservedAttributes { .. }));
+}
+
+// ---- Appraisal: rungs T8 (status), T11, T15, T17 ----
+
+fn references() -> ReferenceValues {
+    ReferenceValues::parse_toml(&tee().reference_values(&TdProfile::default())).expect("a set")
+}
+
+fn policy() -> AppraisalPolicy {
+    AppraisalPolicy { reference_values: vec![references().name], ..AppraisalPolicy::default() }
+}
+
+fn appraised(
+    verified: Verified<Claims>,
+    policy: &AppraisalPolicy,
+) -> Result<AttestationResult, AppraisalRefusal> {
+    appraise(verified, &[references()], policy, UnixTime(NOW))
+}
+
+fn codes(refusal: &AppraisalRefusal) -> Vec<&str> {
+    refusal.reasons.iter().map(|reason| &*reason.code).collect()
+}
+
+#[test]
+fn the_expected_system_is_accepted() {
+    let result = appraised(verified(&[]).expect("verified"), &policy()).expect("accepted");
+    assert_eq!(result.matched_reference_values(), references().name);
+    assert_eq!(result.appraised_at(), UnixTime(NOW));
+    assert_eq!(result.expires(), UnixTime(NOW + 300));
+    assert_eq!(result.policy_digest(), policy().digest());
+    // The same verified claims can be appraised for another key.
+    let nothing = AppraisalPolicy::default();
+    let refusal = appraise(result.into_verified(), &[references()], &nothing, UnixTime(NOW))
+        .expect_err("a policy that names nothing");
+    assert_eq!(codes(&refusal), ["reference-values.none-named"]);
+    assert!(appraised(refusal.verified, &policy()).is_ok());
+}
+
+#[test]
+fn every_difference_from_the_policy_is_one_reason() {
+    let cases: [(&[Fault], &[&str]); 10] = [
+        (&[Fault::StaleTcb], &["tdx.tcb.status", "tdx.tcb.advisory"]),
+        (&[Fault::StaleQe], &["tdx.tcb.status"]),
+        (&[Fault::StaleTdxModule], &["tdx.tcb.status"]),
+        (&[Fault::OtherMeasurement], &["tdx.measurement.mrtd"]),
+        (&[Fault::OtherRtmr], &["tdx.measurement.rtmr2"]),
+        (&[Fault::OtherConfigId], &["tdx.measurement.mrconfigid"]),
+        (&[Fault::OtherOwner], &["tdx.measurement.mrowner"]),
+        (&[Fault::OtherSeam], &[]),
+        (
+            &[Fault::OtherMeasurement, Fault::OtherRtmr],
+            &["tdx.measurement.mrtd", "tdx.measurement.rtmr2"],
+        ),
+        (
+            &[Fault::StaleTcb, Fault::OtherMeasurement],
+            &["tdx.tcb.status", "tdx.tcb.advisory", "tdx.measurement.mrtd"],
+        ),
+    ];
+    for (faults, expected) in cases {
+        let verified = verified(faults).unwrap_or_else(|error| panic!("{faults:?}: {error:?}"));
+        match appraised(verified, &policy()) {
+            Ok(_) => assert!(expected.is_empty(), "{faults:?} was accepted"),
+            Err(refusal) => {
+                assert_eq!(codes(&refusal), expected, "{faults:?}");
+                refusal.reasons.iter().for_each(assert_complete);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_module_that_the_owner_pinned_must_be_that_module() {
+    let mut pinned = references();
+    pinned.mrseam = vec!["00".repeat(48).parse().expect("48 bytes")];
+    let refusal =
+        appraise(verified(&[]).expect("verified"), &[pinned], &policy(), UnixTime(NOW))
+            .expect_err("another module");
+    assert_eq!(codes(&refusal), ["tdx.measurement.mrseam"]);
+}
+
+#[test]
+fn no_reference_values_means_no() {
+    let refusal = appraise(verified(&[]).expect("verified"), &[], &policy(), UnixTime(NOW))
+        .expect_err("nothing to compare with");
+    assert_eq!(codes(&refusal), ["reference-values.unknown"]);
+}
+
+#[test]
+fn an_empty_list_of_a_register_matches_nothing() {
+    let mut set = references();
+    set.rtmr1.clear();
+    let refusal = appraise(verified(&[]).expect("verified"), &[set], &policy(), UnixTime(NOW))
+        .expect_err("nothing listed");
+    assert_eq!(codes(&refusal), ["tdx.measurement.rtmr1"]);
+    assert!(refusal.reasons[0].expected.contains("lists none"), "{:?}", refusal.reasons);
+}
+
+#[test]
+fn parts_of_two_sets_do_not_add_up_to_one() {
+    let other: [&str; 1] = [&"11".repeat(48)];
+    let other = other.map(|hex| hex.parse().expect("48 bytes")).to_vec();
+    let (mut firmware, mut kernel) = (references(), references());
+    firmware.name = "firmware".into();
+    firmware.rtmr1.clone_from(&other);
+    kernel.name = "kernel".into();
+    kernel.mrtd = other;
+    let policy = AppraisalPolicy {
+        reference_values: vec!["firmware".into(), "kernel".into()],
+        ..AppraisalPolicy::default()
+    };
+    let refusal =
+        appraise(verified(&[]).expect("verified"), &[firmware, kernel], &policy, UnixTime(NOW))
+            .expect_err("no set matches as a whole");
+    assert_eq!(refusal.reasons.len(), 1, "the nearest set is one register off");
+}
+
+#[test]
+fn a_set_that_the_policy_does_not_name_does_not_count() {
+    let policy = AppraisalPolicy {
+        reference_values: vec!["another".into()],
+        ..AppraisalPolicy::default()
+    };
+    let refusal = appraised(verified(&[]).expect("verified"), &policy).expect_err("not named");
+    assert_eq!(codes(&refusal), ["reference-values.unknown"]);
+}
+
+#[test]
+fn an_owner_can_accept_a_status_with_its_advisories_by_name() {
+    let claims_of = || verified(&[Fault::StaleTcb]).expect("verified");
+    let status = AppraisalPolicy {
+        tcb_status: [TcbStatus::UpToDate, TcbStatus::OutOfDate].into(),
+        ..policy()
+    };
+    let refusal = appraised(claims_of(), &status).expect_err("advisories");
+    assert_eq!(codes(&refusal), ["tdx.tcb.advisory"]);
+    let both = AppraisalPolicy {
+        accepted_advisories: claims(&claims_of()).advisory_ids.iter().cloned().collect(),
+        ..status
+    };
+    assert!(appraised(claims_of(), &both).is_ok());
+}
+
+#[test]
+fn old_collateral_is_refused_even_when_it_has_not_expired() {
+    let policy = AppraisalPolicy { max_collateral_age_days: 10, ..policy() };
+    let at = |days: u64| {
+        let now = UnixTime(NOW + days * DAY);
+        appraise(verified(&[]).expect("verified"), &[references()], &policy, now)
+    };
+    assert!(at(9).is_ok());
+    assert_eq!(codes(&at(10).expect_err("old")), ["tdx.collateral.age"]);
+    let expired = at(40).expect_err("old and expired");
+    assert_eq!(codes(&expired), ["tdx.collateral.age", "tdx.collateral.expired"]);
+}
+
+#[test]
+fn an_old_evaluation_is_refused_when_the_owner_wants_a_newer_one() {
+    let wants = |number| AppraisalPolicy {
+        minimum_tcb_evaluation_data_number: number,
+        ..policy()
+    };
+    let verified = verified(&[]).expect("verified");
+    let number = claims(&verified).tcb_evaluation_data_number;
+    let refusal = appraised(verified, &wants(number + 1)).expect_err("too old");
+    assert_eq!(codes(&refusal), ["tdx.collateral.evaluation"]);
+    assert!(appraised(refusal.verified, &wants(number)).is_ok());
+}
+
+#[test]
+fn a_platform_that_is_not_on_the_owners_list_is_refused() {
+    let allows = |ppid: [u8; 16]| AppraisalPolicy {
+        allowed_ppids: [adyton_attestation::claims::Ppid(ppid)].into(),
+        ..policy()
+    };
+    let refusal =
+        appraised(verified(&[]).expect("verified"), &allows([0xee; 16])).expect_err("another");
+    assert_eq!(codes(&refusal), ["tdx.platform.not-allowed"]);
+    assert!(appraised(refusal.verified, &allows(tee().ppid())).is_ok());
+}
+
+#[test]
+fn a_result_ends_with_the_collateral() {
+    let policy = AppraisalPolicy { result_lifetime_seconds: 86_400, ..policy() };
+    let verified = verified(&[]).expect("verified");
+    let expires = claims(&verified).collateral.expires;
+    let now = UnixTime(expires.0 - 60);
+    let result = appraise(verified, &[references()], &policy, now).expect("still valid");
+    assert_eq!(result.expires(), expires);
+}
+
+#[test]
+fn evidence_errors_belong_to_a_rung_too() {
+    let error = EvidenceError::TrailingBytes { offset: 9 };
+    assert_eq!(error.rung(), "T14");
+    assert_eq!(error.reasons()[0].code, "tdx.quote.trailing-bytes");
+    let wrapped = VerifyError::from(error);
+    assert_eq!(wrapped.rung(), "T14");
+    let signature = VerifyError::DocumentSignature { document: Document::QeIdentity };
+    assert_eq!(signature.rung(), "T5");
+}
