@@ -58,7 +58,6 @@ struct Account {
     remedy: String,
     causes: Vec<String>,
     reasons: Vec<Reason>,
-    decision: Option<String>,
 }
 
 impl Failure {
@@ -73,7 +72,6 @@ impl Failure {
             remedy: String::new(),
             causes: Vec::new(),
             reasons: Vec::new(),
-            decision: None,
         }))
     }
 
@@ -124,13 +122,6 @@ impl Failure {
         self
     }
 
-    /// The id under which the broker logged its decision.
-    #[must_use]
-    pub fn decision(mut self, id: Option<String>) -> Self {
-        self.0.decision = id;
-        self
-    }
-
     /// The exit code of the process.
     pub fn exit(&self) -> Exit {
         self.0.exit
@@ -167,9 +158,6 @@ impl Failure {
         if !self.0.reasons.is_empty() {
             error.insert("reasons".into(), json!(self.0.reasons));
         }
-        if let Some(id) = &self.0.decision {
-            error.insert("decision".into(), json!(id));
-        }
         json!({ "error": error })
     }
 
@@ -202,7 +190,6 @@ impl Failure {
             }
         }
         line("remedy", &self.0.remedy);
-        line("decision", self.0.decision.as_deref().unwrap_or_default());
         text.push_str(&reasons_text(&self.0.reasons, paint));
         text
     }

@@ -17,6 +17,7 @@ pub mod console;
 pub mod failure;
 pub mod file;
 pub mod https;
+pub mod model_key_file;
 pub mod progress;
 pub mod settings;
 pub mod table;

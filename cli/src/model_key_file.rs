@@ -43,13 +43,18 @@ pub fn read(path: &Path, id: KeyId) -> Result<ModelKey, Failure> {
     if bytes.len() == KEY_LEN {
         key.copy_from_slice(&bytes);
     } else {
-        hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice())
-            .map_err(|_| wrong_length(format!("{} bytes that are not a key in hex", bytes.len())))?;
+        hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice()).map_err(|_| {
+            wrong_length(format!("{} bytes that are not a key in hex", bytes.len()))
+        })?;
     }
     ModelKey::from_bytes(key.as_mut_slice(), id).map_err(|error| {
-        Failure::new(Exit::Internal, "model-key.memory", "there is no protected memory for the key")
-            .remedy(error.remedy())
-            .caused_by(&error)
+        Failure::new(
+            Exit::Internal,
+            "model-key.memory",
+            "there is no protected memory for the key",
+        )
+        .remedy(error.remedy())
+        .caused_by(&error)
     })
 }
 
@@ -94,6 +99,9 @@ mod tests {
     #[test]
     fn a_key_that_the_group_can_read_is_refused() {
         let (_folder, path) = key_file(&[1; 32], 0o640);
-        assert_eq!(read(&path, id()).expect_err("refused").code(), "file.permissions");
+        assert_eq!(
+            read(&path, id()).expect_err("refused").code(),
+            "file.permissions"
+        );
     }
 }

@@ -301,35 +301,33 @@ fn model_reasons(
     expectation: &Expectation,
 ) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if let Some(expected) = args.manifest_digest {
-        if report.manifest_digest != expected {
-            reasons.push(Reason {
-                code: "model.manifest-digest".into(),
-                rung: "model".into(),
-                claim: "manifest_digest".into(),
-                expected: hex::encode(expected),
-                got: hex::encode(report.manifest_digest),
-                remedy:
-                    "the pod serves another model or another version; compare with adyton inspect"
-                        .into(),
-            });
-        }
+    if let Some(expected) = args.manifest_digest
+        && report.manifest_digest != expected
+    {
+        reasons.push(Reason {
+            code: "model.manifest-digest".into(),
+            rung: "model".into(),
+            claim: "manifest_digest".into(),
+            expected: hex::encode(expected),
+            got: hex::encode(report.manifest_digest),
+            remedy: "the pod serves another model or another version; compare with adyton inspect"
+                .into(),
+        });
     }
     if let Expectation::Asked {
         minimum_model_version,
         ..
     } = expectation
+        && report.model.version < *minimum_model_version
     {
-        if report.model.version < *minimum_model_version {
-            reasons.push(Reason {
-                code: "model.version".into(),
-                rung: "model".into(),
-                claim: "model.version".into(),
-                expected: format!("at least {minimum_model_version}"),
-                got: report.model.version.to_string(),
-                remedy: "the pod serves an outdated model; have it replaced".into(),
-            });
-        }
+        reasons.push(Reason {
+            code: "model.version".into(),
+            rung: "model".into(),
+            claim: "model.version".into(),
+            expected: format!("at least {minimum_model_version}"),
+            got: report.model.version.to_string(),
+            remedy: "the pod serves an outdated model; have it replaced".into(),
+        });
     }
     reasons
 }
