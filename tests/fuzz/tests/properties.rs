@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use adyton_fuzz::{TARGETS, Target};
+use adyton_attestation::Evidence;
+use adyton_fuzz::{TARGETS, Target, genuine};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree as _;
@@ -192,4 +193,50 @@ properties! {
     release_policy
     resource_path
     tee_public_key
+}
+
+#[test]
+fn the_genuine_machine_verifies_so_that_forgeries_could() {
+    for quote in genuine::QUOTES.iter() {
+        let evidence = Evidence::parse_file(quote).expect("a genuine quote parses");
+        genuine::judge(&evidence, &genuine::ENDORSEMENTS).expect("a genuine quote verifies");
+    }
+}
+
+#[test]
+fn every_target_is_a_libfuzzer_target() {
+    let libfuzzer = Path::new(env!("CARGO_MANIFEST_DIR")).join("libfuzzer");
+    let manifest = fs::read_to_string(libfuzzer.join("Cargo.toml")).expect("a manifest");
+    let mut files: Vec<String> = fs::read_dir(libfuzzer.join("fuzz_targets"))
+        .expect("a folder of targets")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
+        .collect();
+    files.sort_unstable();
+    let expected: Vec<String> = TARGETS
+        .iter()
+        .map(|target| format!("{}.rs", target.name))
+        .collect();
+    assert_eq!(files, expected);
+    for target in TARGETS {
+        let path = format!("path = \"fuzz_targets/{}.rs\"", target.name);
+        assert!(
+            manifest.contains(&path),
+            "{} is not in the manifest",
+            target.name
+        );
+        let file = libfuzzer
+            .join("fuzz_targets")
+            .join(format!("{}.rs", target.name));
+        let text = fs::read_to_string(file).expect("a target");
+        assert!(
+            text.contains(&format!("adyton_fuzz::{}::run(data)", target.name)),
+            "{text}"
+        );
+    }
 }
