@@ -258,6 +258,8 @@ pub fn verify_report(
         Some(value) => ChannelBinding::Exporter(value),
         None => ChannelBinding::Certificate,
     };
+    //= attestation/SPEC.md#2.2
+    //# A caller MUST refuse a report of another level than it asked for.
     if report.binding != channel.level() {
         return Err(ReportError::Level {
             asked: channel.level(),

@@ -62,6 +62,8 @@ impl LoopbackAddr {
             };
             SocketAddr::new(host, port)
         };
+        //= attestation/SPEC.md#4.2
+        //# A client MUST refuse an address that is not on loopback, without resolving names.
         addr.ip().is_loopback().then_some(Self(addr))
     }
 }

@@ -218,6 +218,8 @@ fn confirm(
     let evidence = Evidence::parse_kbs(tee, &primary_evidence)
         .map_err(|source| AttesterError::Evidence { attester, source })?;
     let got = evidence.report_data();
+    //= attestation/SPEC.md#4
+    //# An Attester MUST compare the report data inside the Evidence with those it asked for.
     if got == *expected {
         return Ok(primary_evidence);
     }

@@ -312,6 +312,8 @@ impl TeeKeyPair {
         let header = parse_header(&reply.protected)?;
         let ephemeral = ephemeral_key(header.epk.as_ref())?;
         let ours = self.curve();
+        //= attestation/SPEC.md#3.4
+        //# A client MUST refuse an ephemeral key on another curve than its own or off its curve.
         if ephemeral.curve() != ours {
             return Err(JweError::Curve {
                 got: ephemeral.curve().as_str(),
@@ -342,6 +344,8 @@ impl TeeKeyPair {
             .map_err(|_| JweError::Content)?;
         // 6.
         let resource = match header.resource {
+            //= attestation/SPEC.md#3.4
+            //# A client MUST refuse a reply whose `adyton.resource` differs from the resource it asked for.
             Some(got) if got == *expected => ResourceBinding::Confirmed,
             Some(got) => {
                 let (asked, got) = (Box::new(expected.clone()), Box::new(got));

@@ -54,6 +54,8 @@ pub fn on_request(
     request: &Request,
     nonce: Nonce,
 ) -> Result<(ChallengeMessage, AwaitingAttestation), RcarError> {
+    //= attestation/SPEC.md#3.1
+    //# A KBS MUST refuse any version but 0.4.0, and any TEE that it cannot verify.
     if request.version != PROTOCOL_VERSION {
         let got = request.version.chars().take(32).collect();
         return Err(RcarError::Version { got });
@@ -80,6 +82,8 @@ impl AwaitingAttestation {
     /// In this order: [`RcarError::Nonce`], [`RcarError::DeviceEvidence`],
     /// [`RcarError::InitData`], [`RcarError::Evidence`].
     pub fn on_attestation(self, attestation: &Attestation) -> Result<Presented, RcarError> {
+        //= attestation/SPEC.md#3.1
+        //# The nonce is compared as the string it is, in constant time.
         let said = attestation.runtime_data.nonce.as_bytes();
         if !bool::from(said.ct_eq(self.nonce.as_bytes())) {
             return Err(RcarError::Nonce);
@@ -102,6 +106,8 @@ impl AwaitingAttestation {
         let evidence = Evidence::parse_kbs(self.tee, &attestation.tee_evidence.primary_evidence)
             .map_err(RcarError::Evidence)?;
         let tee_key = attestation.runtime_data.tee_pubkey.clone();
+        //= attestation/SPEC.md#2.1
+        //# A Verifier MUST compute the expected report data from the nonce it issued and the key it parsed.
         let expected = primary_report_data(&self.nonce, &tee_key, "");
         Ok(Presented {
             evidence,

@@ -153,6 +153,8 @@ impl TeePublicKey {
     pub fn from_jwk(jwk: &serde_json::Map<String, serde_json::Value>) -> Result<Self, TeeKeyError> {
         // RFC 7518 §6.2.2, §6.3.2, §6.4: the private members of EC, RSA and symmetric keys.
         const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+        //= attestation/SPEC.md#3.3
+        //# A key with a private member or with any other member MUST be refused.
         if jwk.keys().any(|name| PRIVATE.contains(&name.as_str())) {
             return Err(TeeKeyError::Private);
         }
@@ -196,6 +198,8 @@ impl TeePublicKey {
             let bytes = URL_SAFE_NO_PAD
                 .decode(text)
                 .map_err(|_| TeeKeyError::Base64 { member })?;
+            //= attestation/SPEC.md#3.3
+            //# Coordinates MUST have exactly 32 or 66 bytes, in canonical unpadded base64url.
             if bytes.len() != expected {
                 return Err(TeeKeyError::CoordinateLength {
                     member,
@@ -285,8 +289,9 @@ impl<'de> Deserialize<'de> for TeePublicKey {
 /// A TEE key with its secret half. Wiped when dropped.
 pub struct TeeKeyPair(Secret);
 
+/// Boxed, so that handing the pair on does not leave copies of the scalar on the stack.
 enum Secret {
-    P256(p256::SecretKey),
+    P256(Box<p256::SecretKey>),
     P521(Box<p521::SecretKey>),
 }
 
@@ -305,7 +310,7 @@ impl TeeKeyPair {
     /// [`TeeKeyError::Random`].
     pub fn generate_on(curve: Curve) -> Result<Self, TeeKeyError> {
         let secret = match curve {
-            Curve::P256 => p256::SecretKey::try_generate().map(Secret::P256),
+            Curve::P256 => p256::SecretKey::try_generate().map(|key| Secret::P256(Box::new(key))),
             Curve::P521 => p521::SecretKey::try_generate().map(|key| Secret::P521(Box::new(key))),
         };
         secret.map(Self).map_err(|_| TeeKeyError::Random)
@@ -317,7 +322,7 @@ impl TeeKeyPair {
     /// [`TeeKeyError::Pkcs8`].
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, TeeKeyError> {
         if let Ok(key) = p256::SecretKey::from_pkcs8_der(der) {
-            return Ok(Self(Secret::P256(key)));
+            return Ok(Self(Secret::P256(Box::new(key))));
         }
         match p521::SecretKey::from_pkcs8_der(der) {
             Ok(key) => Ok(Self(Secret::P521(Box::new(key)))),
