@@ -1,0 +1,136 @@
+//! Why there is no plaintext, or why it could not be removed.
+
+use adyton_sealed_weights::{Layer, OpenError, TargetError};
+
+use crate::error::{Exit, Refusal, chain};
+
+/// What can go wrong with the weights.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The manifest lists no recipient for the key that is configured.
+    #[error("the manifest has no recipient for {wanted}; it has {}", .listed.join(", "))]
+    NoRecipient {
+        /// The configured key.
+        wanted: String,
+        /// The recipients that are there.
+        listed: Vec<String>,
+    },
+    /// The sealed model was refused, or the target was.
+    #[error("the sealed model was refused in layer {}", .0.layer())]
+    Open(#[source] OpenError),
+    /// The opening thread ended badly.
+    #[error("the opening thread ended badly")]
+    Task(#[source] tokio::task::JoinError),
+    /// Plaintext may be left.
+    #[error("plaintext could not be removed")]
+    Wipe(#[source] TargetError),
+    /// Plaintext may be left, of an opening that was broken off.
+    #[error("an opening that was broken off could not be removed")]
+    Sweep(#[source] std::io::Error),
+}
+
+impl WeightsError {
+    /// For the person who must mend it.
+    pub fn refusal(&self) -> Refusal {
+        let (code, step, expected, remedy, exit) = match self {
+            Self::NoRecipient { .. } => (
+                "weights.no-recipient",
+                "unlock",
+                "a recipient for model.key",
+                "correct model.key, or add a recipient for this key to the sealed model",
+                Exit::IntegrityFailure,
+            ),
+            Self::Open(error) => opening(error),
+            Self::Task(_) => (
+                "weights.task",
+                "open",
+                "threads that run to their end",
+                "look at the container's memory and process limits",
+                Exit::Internal,
+            ),
+            Self::Wipe(error) => (
+                "weights.wipe",
+                "wipe",
+                "an empty target",
+                error.remedy(),
+                Exit::Internal,
+            ),
+            Self::Sweep(_) => (
+                "weights.sweep",
+                "wipe",
+                "an empty target",
+                "restart the pod: that gives the memory back",
+                Exit::Internal,
+            ),
+        };
+        Refusal {
+            code,
+            step,
+            value: chain(self),
+            expected: expected.to_owned(),
+            remedy: remedy.to_owned(),
+            decision: None,
+            codes: Vec::new(),
+            exit,
+        }
+    }
+}
+
+type Row = (&'static str, &'static str, &'static str, &'static str, Exit);
+
+fn opening(error: &OpenError) -> Row {
+    let remedy = error.remedy();
+    let (code, step, expected, exit) = match error.layer() {
+        Layer::Storage => ("weights.storage", "load", "readable files", Exit::Usage),
+        Layer::Manifest => (
+            "weights.manifest-malformed",
+            "load",
+            "a manifest of sealed models, version 1",
+            Exit::MalformedInput,
+        ),
+        Layer::Recipient => (
+            "weights.recipient",
+            "unlock",
+            "a recipient that opens with the released key",
+            Exit::IntegrityFailure,
+        ),
+        Layer::Mac => (
+            "weights.manifest-not-authentic",
+            "unlock",
+            "the manifest as it was sealed",
+            Exit::IntegrityFailure,
+        ),
+        Layer::Requirement => (
+            "weights.not-the-required-model",
+            "unlock",
+            "the model's configured name, and at least the minimum version",
+            Exit::IntegrityFailure,
+        ),
+        Layer::Target => (
+            "weights.target",
+            "open",
+            "a memory-backed folder with room, ours alone",
+            match error {
+                OpenError::Target(TargetError::NotMemoryBacked { .. }) => Exit::Usage,
+                OpenError::Target(_) => Exit::Unsupported,
+                _ => Exit::Internal,
+            },
+        ),
+        Layer::Object | Layer::Header | Layer::Commitment | Layer::Binding | Layer::Chunk => (
+            "weights.object-not-authentic",
+            "open",
+            "every object as it was sealed",
+            Exit::IntegrityFailure,
+        ),
+        Layer::Format => (
+            "weights.format",
+            "open",
+            "files that do not run code when loaded",
+            Exit::IntegrityFailure,
+        ),
+        Layer::Request | Layer::Key => {
+            ("weights.internal", "open", "memory and randomness for keys", Exit::Internal)
+        }
+    };
+    (code, step, expected, remedy, exit)
+}

@@ -1,0 +1,159 @@
+//! From the sealed model and its key to plaintext in memory, and back to nothing.
+//!
+//! ```text
+//! SealedModel (an allegation) ─┐
+//! Released (the key) ──────────┴─ unlock ─► Unlocked ─ open ─► LoadedWeights ─ wipe ─► nothing
+//! ```
+//! The format and its checks are [`adyton_sealed_weights`]'s; here is the order, on whose behalf,
+//! and where to. Keys are dropped, and so zeroed, as soon as the last chunk is open.
+//! Against: an exchanged, edited or older model; plaintext on a disk; leftovers of a crash.
+
+mod error;
+mod source;
+mod tmpfs;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adyton_attestation::attester::Attester;
+use adyton_attestation::report::{Protections, ReportedModel};
+use adyton_sealed_weights::{
+    OpenOptions, OpenedModel, Requirements, SealedModel, SwapPolicy, UnlockedModel,
+};
+
+pub use error::WeightsError;
+pub use source::{choose_key, load};
+pub(crate) use tmpfs::is_busy;
+pub use tmpfs::{remove_leftovers, sweep};
+
+use crate::config::{ExpectedName, ModelConfig, Readers};
+use crate::hygiene::{Hardened, Swap};
+use crate::phase::{Phase, PhaseBoard};
+use crate::release::Released;
+
+/// A sealed model whose manifest is authentic, recent enough, and the one that was asked for.
+pub struct Unlocked {
+    hardened: Hardened,
+    attester: Arc<dyn Attester>,
+    model: UnlockedModel,
+    reported: ReportedModel,
+}
+
+/// Plaintext in the target, every chunk of it authenticated; the keys are gone.
+pub struct LoadedWeights {
+    hardened: Hardened,
+    attester: Arc<dyn Attester>,
+    opened: OpenedModel,
+    manifest_digest: [u8; 32],
+    reported: ReportedModel,
+}
+
+/// Authenticates the manifest with the released key. The model key ends here; what is left is the
+/// content key of this one model.
+///
+/// # Errors
+/// [`WeightsError::Open`]: not for this key, edited, another name, or older than the higher of the
+/// configured and the broker's minimum.
+pub fn unlock(
+    sealed: &SealedModel,
+    released: Released,
+    config: &ModelConfig,
+) -> Result<Unlocked, WeightsError> {
+    let Released { hardened, attester, model_key, minimum_version } = released;
+    let name = match &config.name {
+        ExpectedName::AnyUnderThisKey => None,
+        ExpectedName::Exactly(name) => Some(name.clone()),
+    };
+    let minimum_version = minimum_version.max(config.minimum_version);
+    let requirements = Requirements { name, minimum_version, model_id: None };
+    let model = sealed.unlock(&model_key, &requirements).map_err(WeightsError::Open)?;
+    let manifest = model.manifest();
+    let reported = ReportedModel {
+        name: manifest.name().to_owned(),
+        version: manifest.version(),
+        id: manifest.model_id().to_string(),
+        kid: model_key.id().to_string(),
+    };
+    tracing::info!(
+        model = reported.name,
+        version = reported.version,
+        id = reported.id,
+        kid = reported.kid,
+        minimum_version,
+        "manifest is authentic"
+    );
+    Ok(Unlocked { hardened, attester, model, reported })
+}
+
+impl Unlocked {
+    /// Opens every file into the target, on threads of its own.
+    ///
+    /// # Errors
+    /// [`WeightsError::Open`]: the target is not memory, has no room, or an object is not what was
+    /// sealed. Nothing is left in the target then.
+    pub async fn open(
+        self,
+        config: &ModelConfig,
+        swap: Swap,
+        board: &Arc<PhaseBoard>,
+    ) -> Result<LoadedWeights, WeightsError> {
+        let Self { hardened, attester, model, reported } = self;
+        let (file_mode, folder_mode) = match config.readers {
+            Readers::Owner => (0o600, 0o700),
+            Readers::Group => (0o640, 0o750),
+            Readers::Everyone => (0o644, 0o755),
+        };
+        let options = OpenOptions {
+            threads: config.threads.get(),
+            swap: match swap {
+                Swap::Refuse => SwapPolicy::Refuse,
+                Swap::InsecureAllow => SwapPolicy::InsecureAllow,
+            },
+            file_mode,
+            folder_mode,
+            ..OpenOptions::default()
+        };
+        let target: PathBuf = config.target.clone();
+        let progress = Arc::clone(board);
+        board.enter(Phase::Opening);
+        let manifest_digest = model.manifest_digest();
+        let opening = tokio::task::spawn_blocking(move || {
+            // `model` holds the content key; it ends with this closure, before anybody is served.
+            model.open_with(&target, &options, progress.as_ref())
+        });
+        let opened = opening.await.map_err(WeightsError::Task)?.map_err(WeightsError::Open)?;
+        tracing::info!(
+            path = %opened.path().display(),
+            files = opened.files(),
+            bytes = opened.bytes(),
+            "weights are open, keys are gone"
+        );
+        Ok(LoadedWeights { hardened, attester, opened, manifest_digest, reported })
+    }
+}
+
+impl LoadedWeights {
+    pub(crate) fn attester(&self) -> Arc<dyn Attester> {
+        Arc::clone(&self.attester)
+    }
+
+    pub(crate) fn manifest_digest(&self) -> [u8; 32] {
+        self.manifest_digest
+    }
+
+    pub(crate) fn model(&self) -> &ReportedModel {
+        &self.reported
+    }
+
+    pub(crate) fn protections(&self) -> &Protections {
+        self.hardened.protections()
+    }
+
+    /// Overwrites and removes the plaintext.
+    ///
+    /// # Errors
+    /// [`WeightsError::Wipe`]
+    pub fn wipe(self) -> Result<(), WeightsError> {
+        self.opened.wipe().map_err(WeightsError::Wipe)
+    }
+}
