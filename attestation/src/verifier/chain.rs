@@ -5,6 +5,8 @@
 //! and is asked first; what is here finds out *which* link it refused, so that people read more than
 //! "chain invalid". Nothing here can turn the library's no into a yes.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use der::{Decode as _, Encode as _};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::CertificateDer;
@@ -55,6 +57,12 @@ pub enum ChainError {
     /// A certificate's signature does not verify under its issuer's key.
     #[error("signature of certificate {subject} is invalid")]
     Signature {
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// A certificate is in the chain and not on the way to the anchor. Nobody would look at it.
+    #[error("certificate {subject} is not on the way to the trust anchor")]
+    Foreign {
         /// The certificate's subject.
         subject: String,
     },
@@ -145,6 +153,9 @@ impl Chain {
             certificates.push(Certificate::from_der(&der).map_err(|_| ChainError::Encoding)?);
             ders.push(der.to_vec());
         }
+        if !is_nothing_but(pem, &ders) {
+            return Err(ChainError::Encoding);
+        }
         let mut certificates = certificates.into_iter();
         let mut ders = ders.into_iter();
         let (Some(leaf), Some(leaf_der)) = (certificates.next(), ders.next()) else {
@@ -186,6 +197,28 @@ impl Chain {
         }
     }
 
+    /// Refuses certificates that no path would use: everything in a chain is on the way from the leaf
+    /// to the anchor, or is the anchor itself, byte for byte.
+    pub(crate) fn refuse_foreign(
+        &self,
+        anchor: &Certificate,
+        anchor_der: &[u8],
+    ) -> Result<(), ChainError> {
+        let anchor_name = anchor.tbs_certificate().subject();
+        let mut current = &self.leaf;
+        for (certificate, der) in self.rest.iter().zip(&self.rest_der) {
+            let name = certificate.tbs_certificate().subject();
+            let is_next = name == current.tbs_certificate().issuer();
+            let is_above_anchor = current.tbs_certificate().subject() == anchor_name;
+            let is_imitation = name == anchor_name && der != anchor_der;
+            if !is_next || is_above_anchor || is_imitation {
+                return Err(ChainError::Foreign { subject: subject(certificate) });
+            }
+            current = certificate;
+        }
+        Ok(())
+    }
+
     /// As [`verify`](Self::verify), for a signer of documents: the anchor itself must have issued it.
     pub(crate) fn verify_direct(
         &self,
@@ -197,6 +230,18 @@ impl Chain {
             false => Err(ChainError::Role { subject: subject(&self.leaf) }),
         }
     }
+}
+
+/// Whether the text is these certificates and white space, and nothing else: PEM readers skip what
+/// they don't know, and what is skipped here might be read there. Chains in quotes may end in a NUL.
+fn is_nothing_but(pem: &[u8], ders: &[Vec<u8>]) -> bool {
+    let pem = pem.strip_suffix(&[0]).unwrap_or(pem);
+    let given = pem.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let blocks = ders.iter().flat_map(|der| {
+        let base64 = STANDARD.encode(der);
+        format!("-----BEGINCERTIFICATE-----{base64}-----ENDCERTIFICATE-----").into_bytes()
+    });
+    given.copied().eq(blocks)
 }
 
 /// A certificate revocation list, verified against its issuer at a time.

@@ -244,7 +244,7 @@ fn chain(claim: &str, anchor: &AnchorUsed, source: &ChainError, code: &'static s
         ChainError::UnknownIssuer { .. } | ChainError::Signature { .. } => {
             (format!("a chain to the {anchor}"), OTHER_ROOT)
         }
-        ChainError::Encoding | ChainError::Role { .. } => {
+        ChainError::Encoding | ChainError::Foreign { .. } | ChainError::Role { .. } => {
             (format!("a chain of certificates to the {anchor}"), RECOLLECT)
         }
     };

@@ -48,7 +48,10 @@ type Rung = (&'static str, fn(&Climb<'_>) -> Result<(), VerifyError>);
 
 /// The rungs of [`Climb`], from the bottom. T14 and T1 come before, T18 after.
 const RUNGS: [Rung; 10] = [
-    ("T2", |climb| climb.pck.verify_chain(climb.now).map(|_| ())),
+    ("T2", |climb| {
+        climb.pck.verify_chain(climb.now)?;
+        climb.pck.refuse_foreign()
+    }),
     ("T3", pck::verify_revocation),
     ("T4", |climb| {
         documents::tcb_info_statement(climb)?;
@@ -90,6 +93,7 @@ impl<'a> Climb<'a> {
 
     /// The whole ladder but T18, at the cost of the library and a few comparisons.
     fn quick(&self) -> Result<TdxClaims, VerifyError> {
+        self.pck.refuse_foreign()?;
         documents::tcb_info_statement(self)?;
         documents::qe_identity_statement(self)?;
         signatures::qe_report_commitment(self.evidence)?;

@@ -63,6 +63,13 @@ impl PckCertificate {
         })
     }
 
+    /// T2, the half that the library leaves out: nothing in the chain but the path and the anchor.
+    pub(super) fn refuse_foreign(&self) -> Result<(), VerifyError> {
+        self.chain
+            .refuse_foreign(&self.anchor_certificate, &self.anchor.der)
+            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
+    }
+
     /// T2: from the PCK certificate to the anchor.
     pub(super) fn verify_chain(&self, now: UnixTime) -> Result<Vec<&Certificate>, VerifyError> {
         self.chain
