@@ -9,7 +9,10 @@ use std::process::Command;
 
 /// The root of the workspace.
 pub fn workspace_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace exists")
 }
 
 /// A source file below a crate's `src/`, cut at its tests.
@@ -44,8 +47,16 @@ pub fn sources(folder: &str) -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = fs::read_to_string(&path).expect("sources are UTF-8");
-                let product = text.split("\n#[cfg(test)]").next().unwrap_or_default().to_owned();
-                let path = path.strip_prefix(&root).expect("below the root").display().to_string();
+                let product = text
+                    .split("\n#[cfg(test)]")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                let path = path
+                    .strip_prefix(&root)
+                    .expect("below the root")
+                    .display()
+                    .to_string();
                 if !path.ends_with("/tests.rs") {
                     found.push(Source { path, product });
                 }
@@ -59,15 +70,25 @@ pub fn sources(folder: &str) -> Vec<Source> {
 /// The packages that end up in `package` (normal dependencies, this target), `name` per line, sorted.
 pub fn packages_of(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--format",
+            "{p}",
+        ])
         .args(["--target", "x86_64-unknown-linux-gnu"])
         .current_dir(workspace_root())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
-    let mut names: Vec<String> =
-        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    let mut names: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect();
     names.sort();
     names.dedup();
     names

@@ -21,5 +21,8 @@ fn proofs_are_born_only_at_the_listed_places() {
         fs::write(&list, &found).expect("the list can be written");
     }
     let listed = fs::read_to_string(&list).expect("the list exists");
-    assert_eq!(listed, found, "a proof is born at a new place; if that is wanted, run with ADYTON_UPDATE_TCB=1 and commit the diff");
+    assert_eq!(
+        listed, found,
+        "a proof is born at a new place; if that is wanted, run with ADYTON_UPDATE_TCB=1 and commit the diff"
+    );
 }

@@ -15,9 +15,16 @@ const IN_THE_TEE: [&str; 3] = ["sidecar", "attestation", "sealed-weights"];
 
 #[test]
 fn the_sidecar_and_its_libraries_fit_the_line_budget() {
-    let lines: usize = IN_THE_TEE.iter().flat_map(|folder| sources(folder)).map(|s| s.code_lines()).sum();
+    let lines: usize = IN_THE_TEE
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .map(|s| s.code_lines())
+        .sum();
     println!("{lines} code lines run inside the TEE (budget {CODE_LINES})");
-    assert!(lines <= CODE_LINES, "{lines} code lines inside the TEE, the budget is {CODE_LINES}");
+    assert!(
+        lines <= CODE_LINES,
+        "{lines} code lines inside the TEE, the budget is {CODE_LINES}"
+    );
 }
 
 #[test]
@@ -37,16 +44,31 @@ fn the_sidecar_links_exactly_the_listed_packages() {
 #[test]
 fn no_openssl_is_linked_into_the_sidecar() {
     for package in packages_of("adyton-sidecar") {
-        assert!(!package.contains("openssl"), "{package} is linked into the sidecar");
+        assert!(
+            !package.contains("openssl"),
+            "{package} is linked into the sidecar"
+        );
     }
 }
 
 #[test]
 fn files_are_short_enough_to_read() {
-    for folder in ["sidecar", "attestation", "sealed-weights", "broker", "cli", "tests/fake-tee", "examples/quickstart"] {
+    for folder in [
+        "sidecar",
+        "attestation",
+        "sealed-weights",
+        "broker",
+        "cli",
+        "tests/fake-tee",
+        "examples/quickstart",
+    ] {
         for source in sources(folder) {
             let lines = source.product.lines().count();
-            assert!(lines <= LINES_PER_FILE, "{} has {lines} lines, split it along a real seam", source.path);
+            assert!(
+                lines <= LINES_PER_FILE,
+                "{} has {lines} lines, split it along a real seam",
+                source.path
+            );
         }
     }
 }
@@ -57,9 +79,16 @@ fn unsafe_code_stands_in_one_audited_file() {
         for source in sources(folder) {
             let has = source.product.lines().any(|line| {
                 let line = line.trim();
-                !line.starts_with("//") && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+                !line.starts_with("//")
+                    && (line.contains("unsafe {")
+                        || line.contains("unsafe fn")
+                        || line.contains("unsafe impl"))
             });
-            assert!(!has || source.path == UNSAFE_FILE, "{} contains unsafe code", source.path);
+            assert!(
+                !has || source.path == UNSAFE_FILE,
+                "{} contains unsafe code",
+                source.path
+            );
         }
     }
 }
