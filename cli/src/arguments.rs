@@ -23,18 +23,19 @@ const BROKER: &str = "Broker (admin listener)";
 const EXAMPLES: &str = "\
 Examples:
   adyton key create kbs:///acme/model-key/llama
-  adyton seal ./llama ./llama.sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
+  adyton seal llama sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
   adyton policy apply release.toml
   adyton verify https://models.example --client-cert me.pem --client-key me.key --bundle intel.json
 
 Exit codes:
-  0 done   1 internal   2 usage   10 evidence rejected   11 denied by policy   12 endorsements unavailable
-  13 broker or sidecar not reached   14 integrity failure   20 unsupported   30 malformed input";
+  0 done       10 evidence rejected           13 broker or sidecar not reached   20 unsupported
+  1 internal   11 denied by policy             14 integrity failure               30 malformed input
+  2 usage      12 endorsements unavailable";
 
 /// Seals models, manages keys and policies in a broker, and verifies what serves them.
 #[derive(Debug, Parser)]
-#[command(name = "adyton", version, about, after_help = EXAMPLES, subcommand_required = true,
-          arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "adyton", version, after_help = EXAMPLES, subcommand_required = true,
+          arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// Flags that every verb takes.
     #[command(flatten)]

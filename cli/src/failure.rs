@@ -96,6 +96,20 @@ impl Failure {
         self
     }
 
+    /// A failure whose sentence is the error's own: `what: the error`, with its sources as causes.
+    pub fn because(
+        exit: Exit,
+        code: impl Into<Cow<'static, str>>,
+        what: &str,
+        error: &(dyn Error + 'static),
+    ) -> Self {
+        let failure = Self::new(exit, code, format!("{what}: {error}"));
+        match error.source() {
+            Some(source) => failure.caused_by(source),
+            None => failure,
+        }
+    }
+
     /// Adds `error` and the chain of its sources, one line each.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn Error + 'static)) -> Self {
@@ -118,7 +132,12 @@ impl Failure {
     /// Adds the reasons of a refusal; each carries its own expected, got and remedy.
     #[must_use]
     pub fn reasons(mut self, reasons: Vec<Reason>) -> Self {
-        self.0.reasons = reasons;
+        for reason in reasons {
+            // One fault can fail several rungs for the same reason; it is told once.
+            if !self.0.reasons.contains(&reason) {
+                self.0.reasons.push(reason);
+            }
+        }
         self
     }
 

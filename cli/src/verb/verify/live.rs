@@ -10,6 +10,7 @@ use std::time::Duration;
 use adyton_attestation::binding::EXPORTER_LABEL;
 use adyton_attestation::challenge::Nonce;
 use adyton_attestation::report::{AttestationReport, ReportError, verify_report};
+use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
     AppraisalPolicy, Claims, EndorsementBundle, Evidence, Ladder, Reason, ReferenceValues,
     ReleasePolicy, TrustAnchors, UnixTime, Verified, appraise, replay,
@@ -81,7 +82,7 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
         BindingArg::Certificate => None,
     };
     let at = now()?;
-    let ladder = climb(&observed.report, &endorsements, &anchors, at);
+    let mut ladder = climb(&observed.report, &endorsements, &anchors, at);
     let verified = verify_report(
         &observed.report,
         &nonce,
@@ -91,11 +92,11 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
         &anchors,
         at,
     );
-    let page = Page {
+    let mut page = Page {
         url,
         report: &observed.report,
         spki_sha256: observed.spki_sha256,
-        ladder: ladder.as_ref(),
+        ladder: None,
         insecure: page::insecure(&observed.report, &anchors),
         at,
         paint: context.console.paint(),
@@ -103,14 +104,20 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     let verified = match verified {
         Ok(verified) => verified,
         Err(error) => {
-            page.print_refused(&error.reasons(), context)?;
+            let reasons = error.reasons();
+            settle_binding(ladder.as_mut(), reasons.first());
+            page.ladder = ladder.as_ref();
+            page.print_refused(&reasons, context)?;
             return Err(refused(&error));
         }
     };
+    settle_binding(ladder.as_mut(), None);
 
     // 4. Is it what the caller expects?
     let claims = verified.verified().get().clone();
     let (comparison, mut reasons) = compare(verified.into_verified(), &expectation, at);
+    settle_appraisal(ladder.as_mut(), &comparison, &reasons);
+    page.ladder = ladder.as_ref();
     reasons.extend(model_reasons(&observed.report, args, &expectation));
     page.print_verified(&claims, &comparison, &reasons, context)?;
     if !reasons.is_empty() {
@@ -256,6 +263,39 @@ fn climb(
 ) -> Option<Ladder> {
     let evidence = Evidence::parse_kbs(report.tee, &report.evidence).ok()?;
     Some(replay(&evidence, endorsements, anchors, at))
+}
+
+/// Enters what [`verify_report`] said into the rung that a replay leaves open: what the report commits to.
+fn settle_binding(ladder: Option<&mut Ladder>, refusal: Option<&Reason>) {
+    let Some(ladder) = ladder else { return };
+    let sound = ladder.all_passed();
+    for rung in ladder.rungs.iter_mut().filter(|rung| rung.id == "T18") {
+        rung.outcome = match refusal {
+            None => Outcome::Passed,
+            // When another rung refused, nobody got as far as the report data.
+            Some(_) if !sound => Outcome::NotReached,
+            Some(reason) => Outcome::Failed(reason.clone()),
+        };
+    }
+}
+
+/// Enters what [`appraise`] said into the rungs that are its own.
+fn settle_appraisal(ladder: Option<&mut Ladder>, comparison: &Comparison, reasons: &[Reason]) {
+    let Some(ladder) = ladder else { return };
+    for rung in &mut ladder.rungs {
+        let refused = reasons.iter().find(|reason| reason.rung == rung.id);
+        let appraised = matches!(rung.id, "T11" | "T15" | "T17");
+        rung.outcome = match (refused, comparison) {
+            (Some(reason), _) => Outcome::Failed(reason.clone()),
+            (None, Comparison::NotAsked) if appraised => {
+                Outcome::NotApplicable("not asked: no Reference Values or policy given".to_owned())
+            }
+            (None, Comparison::Accepted { .. } | Comparison::Refused) if appraised => {
+                Outcome::Passed
+            }
+            (None, _) => continue,
+        };
+    }
 }
 
 /// A refused report: 12 when only Endorsements are missing, 30 when it is no report, else 10.

@@ -23,17 +23,21 @@ use crate::file;
 pub const EXAMPLES: &str = "\
 Examples:
   A running sidecar: is it a genuine TEE that holds this connection?
-    adyton verify https://models.example --client-cert me.pem --client-key me.key --bundle intel.json
+    adyton verify https://models.example --client-cert me.pem --client-key me.key \\
+        --bundle intel.json
 
   The same, and is it the software I expect? Keep its certificate for curl or an SDK:
-    adyton verify https://models.example --client-cert me.pem --client-key me.key --bundle intel.json \\
-        --reference-values llama-pod.toml --save-certificate models.pem
+    adyton verify https://models.example --client-cert me.pem --client-key me.key \\
+        --bundle intel.json --reference-values llama-pod.toml --save-certificate models.pem
 
   Evidence in a file, at the time when it was made:
     adyton verify --evidence quote.bin --bundle collateral.json --at 2025-06-21T10:00:00Z
 
-Exit codes: 0 verified (and accepted, if Reference Values or a policy were given), 10 not genuine, not fresh or
-not bound, 11 genuine but not what was expected, 12 Endorsements missing, 13 sidecar not reached.";
+Exit codes:
+  0   verified, and accepted if Reference Values or a policy were given
+  10  not genuine, not fresh or not bound to this connection
+  11  genuine, but not what was expected
+  12  Endorsements missing        13  sidecar not reached";
 
 /// The longest Endorsement bundle.
 const BUNDLE_LIMIT: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,376 @@
+//! `adyton verify URL` against a stub sidecar with simulated Evidence in real formats.
+
+mod stand;
+
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use adyton_attestation::Tee;
+use adyton_attestation::binding::{BindingLevel, ChannelBinding, ReportBinding};
+use adyton_attestation::challenge::Nonce;
+use adyton_attestation::report::{AttestationReport, KeyMemory, Protections, ReportedModel};
+use adyton_fake_tee::{FakeTee, TdProfile};
+use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use stand::{Answer, Authority, Clients, Exchange, Leaf, Ran, Server, Stand};
+
+/// How the stub departs from an honest sidecar.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    None,
+    /// Evidence over another nonce.
+    OldNonce,
+    /// Evidence and report of another connection's server key.
+    OtherKey,
+    /// Evidence over the exporter value of another connection: a relay.
+    OtherConnection,
+    /// Bound to the certificate although the channel was asked for.
+    WeakerBinding,
+}
+
+struct Sidecar {
+    stand: Stand,
+    server: Server,
+    certificate: CertificateDer<'static>,
+}
+
+fn sidecar(lie: Lie) -> Sidecar {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let tee = FakeTee::new(now);
+    let stand = Stand::new();
+    stand.write("root.pem", tee.root_pem().as_bytes());
+    stand.write(
+        "bundle.json",
+        tee.endorsement_bundle(now, &[]).to_string().as_bytes(),
+    );
+    stand.write(
+        "references.toml",
+        tee.reference_values(&TdProfile::default()).as_bytes(),
+    );
+    let clients = Authority::new("client CA");
+    let (certificate, key, _) = clients.issue(&["me"], ClientAuth);
+    stand.write("me.pem", certificate.as_bytes());
+    stand.write_secret("me.key", key.as_bytes());
+    let (_, _, Leaf { certificate, key }) =
+        Authority::new("nobody").issue(&["localhost"], ServerAuth);
+    let spki = adyton_cli::tls::spki_sha256(&certificate).expect("X.509 v3");
+    let leaf = Leaf {
+        certificate: certificate.clone(),
+        key,
+    };
+    let server = Server::start(
+        leaf,
+        Clients::IssuedBy(clients.der.clone()),
+        move |exchange| report(exchange, &tee, spki, lie),
+    );
+    Sidecar {
+        stand,
+        server,
+        certificate,
+    }
+}
+
+fn report(exchange: &Exchange, tee: &FakeTee, spki: [u8; 32], lie: Lie) -> Answer {
+    assert!(
+        exchange
+            .target
+            .starts_with("/.well-known/adyton/attestation?"),
+        "{}",
+        exchange.target
+    );
+    let nonce = match lie {
+        Lie::OldNonce => Nonce::from_bytes([1; 32]),
+        _ => Nonce::parse_base64url(&exchange.query("nonce").expect("a nonce")).expect("a nonce"),
+    };
+    let spki_sha256 = if lie == Lie::OtherKey { [2; 32] } else { spki };
+    let asked = exchange.query("bind");
+    let channel = match (asked.as_deref(), lie) {
+        (_, Lie::WeakerBinding) | (Some("certificate"), _) => ChannelBinding::Certificate,
+        (_, Lie::OtherConnection) => ChannelBinding::Exporter([3; 32]),
+        _ => ChannelBinding::Exporter(exchange.exporter),
+    };
+    let binding = ReportBinding {
+        nonce: &nonce,
+        spki_sha256,
+        manifest_digest: [4; 32],
+        config_digest: [5; 32],
+        channel,
+    };
+    let report = AttestationReport {
+        version: 1,
+        tee: Tee::Tdx,
+        nonce: nonce.to_base64url(),
+        binding: channel.level(),
+        evidence: tee.primary_evidence(&TdProfile::default(), binding.report_data().0, &[]),
+        spki_sha256,
+        manifest_digest: [4; 32],
+        config_digest: [5; 32],
+        model: ReportedModel {
+            name: "llama".into(),
+            version: 3,
+            id: "06".repeat(16),
+            kid: "kbs:///acme/model-key/llama?epoch=1".into(),
+        },
+        protections: Protections {
+            key_memory: KeyMemory::MemfdSecret,
+            dumpable: false,
+            core_files: false,
+            swap: true,
+        },
+        phase: "ready".into(),
+        insecure: vec!["insecure_swap".into()],
+        software: "stub 0".into(),
+    };
+    let level = if channel == ChannelBinding::Certificate {
+        BindingLevel::Certificate
+    } else {
+        BindingLevel::Channel
+    };
+    assert_eq!(report.binding, level);
+    (200, serde_json::to_string(&report).expect("JSON"))
+}
+
+impl Sidecar {
+    fn verify(&self, more: &[&str]) -> Ran {
+        let base = [
+            "verify",
+            &self.server.url,
+            "--client-cert",
+            "me.pem",
+            "--client-key",
+            "me.key",
+            "--bundle",
+            "bundle.json",
+            "--insecure-extra-root",
+            "root.pem",
+        ];
+        self.stand.run(&[&base[..], more].concat())
+    }
+}
+
+#[test]
+fn a_sidecar_without_reference_values_is_genuine_and_not_compared() {
+    let ran = sidecar(Lie::None).verify(&[]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("warning: INSECURE: trusting an extra root"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.out
+            .contains("✓  report over our nonce, the server's key and this connection\n"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.out.contains("✓ Genuine TEE, measurements not compared"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.out
+            .contains("INSECURE: the sidecar says: insecure_swap\n"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.out.contains("keys in memfd_secret; SWAP on\n"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.out.contains("binding        channel\n") || ran.out.contains("channel\n"),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.out.contains('\u{1b}'));
+}
+
+#[test]
+fn a_sidecar_whose_measurements_match_is_accepted_and_its_certificate_saved() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.verify(&[
+        "--reference-values",
+        "references.toml",
+        "--manifest-digest",
+        &"04".repeat(32),
+        "--save-certificate",
+        "models.pem",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let json = ran.json();
+    assert_eq!(json["verified"], true);
+    assert_eq!(json["appraisal"], "accepted");
+    assert_eq!(json["binding"], "channel");
+    assert_eq!(json["model"]["version"], 3);
+    assert_eq!(json["insecure"].as_array().map(Vec::len), Some(2));
+    let saved = fs::read(sidecar.stand.path("models.pem")).expect("saved");
+    let saved = CertificateDer::from_pem_slice(&saved).expect("PEM");
+    assert_eq!(saved, sidecar.certificate);
+}
+
+#[test]
+fn other_measurements_end_with_11_and_save_nothing() {
+    let sidecar = sidecar(Lie::None);
+    let text = fs::read_to_string(sidecar.stand.path("references.toml")).expect("references");
+    let table: toml::Table = text.parse().expect("TOML");
+    let mrtd = table["mrtd"][0].as_str().expect("a measurement").to_owned();
+    sidecar.stand.write(
+        "references.toml",
+        text.replace(&mrtd, &"ee".repeat(48)).as_bytes(),
+    );
+    let ran = sidecar.verify(&[
+        "--reference-values",
+        "references.toml",
+        "--save-certificate",
+        "models.pem",
+    ]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    assert!(
+        ran.out
+            .contains("✗ Genuine TEE, but not what was expected.\n"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("error[appraisal.refused]"), "{}", ran.err);
+    assert!(ran.err.contains("mrtd"), "{}", ran.err);
+    assert!(!sidecar.stand.path("models.pem").exists());
+}
+
+#[test]
+fn another_model_ends_with_11() {
+    let ran =
+        sidecar(Lie::None).verify(&["--manifest-digest", &"ff".repeat(32), "--output", "json"]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["code"], "model.manifest-digest");
+}
+
+#[test]
+fn a_model_older_than_the_policy_allows_ends_with_11() {
+    let sidecar = sidecar(Lie::None);
+    let text = fs::read_to_string(sidecar.stand.path("references.toml")).expect("references");
+    let table: toml::Table = text.parse().expect("TOML");
+    let name = table["name"].as_str().expect("a name");
+    let policy = format!(
+        "key = \"kbs:///acme/model-key/llama\"\nminimum_model_version = 4\n[appraisal]\n\
+         reference_values = [\"{name}\"]\n"
+    );
+    sidecar.stand.write("release.toml", policy.as_bytes());
+    let ran = sidecar.verify(&[
+        "--reference-values",
+        "references.toml",
+        "--policy",
+        "release.toml",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["code"], "model.version");
+}
+
+#[test]
+fn a_replayed_report_is_refused() {
+    let ran = sidecar(Lie::OldNonce).verify(&["--output", "json"]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert_eq!(ran.json()["verified"], false);
+    assert_eq!(ran.error()["reasons"][0]["code"], "report.nonce");
+}
+
+#[test]
+fn a_report_for_another_server_key_is_refused() {
+    let ran = sidecar(Lie::OtherKey).verify(&["--output", "json"]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["code"], "report.serving-key");
+}
+
+#[test]
+fn a_relayed_report_is_refused_at_level_channel() {
+    let ran = sidecar(Lie::OtherConnection).verify(&["--output", "json"]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["rung"], "T18");
+}
+
+#[test]
+fn a_report_bound_less_than_asked_is_refused_and_accepted_only_by_name() {
+    let sidecar = sidecar(Lie::WeakerBinding);
+    let ran = sidecar.verify(&["--output", "json"]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["code"], "report.binding");
+    let ran = sidecar.verify(&["--binding", "certificate"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.contains("a relay through another TEE is possible"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn without_the_extra_root_simulated_evidence_is_refused() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.stand.run(&[
+        "verify",
+        &sidecar.server.url,
+        "--client-cert",
+        "me.pem",
+        "--client-key",
+        "me.key",
+        "--bundle",
+        "bundle.json",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert_eq!(ran.error()["reasons"][0]["rung"], "T2");
+}
+
+#[test]
+fn without_endorsements_the_exit_code_is_12() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.stand.run(&[
+        "verify",
+        &sidecar.server.url,
+        "--client-cert",
+        "me.pem",
+        "--client-key",
+        "me.key",
+        "--insecure-extra-root",
+        "root.pem",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, 12, "{ran:?}");
+    assert_eq!(ran.error()["code"], "endorsements.missing");
+}
+
+#[test]
+fn without_a_client_certificate_the_remedy_names_the_flags() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.stand.run(&[
+        "verify",
+        &sidecar.server.url,
+        "--bundle",
+        "bundle.json",
+        "--insecure-extra-root",
+        "root.pem",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(ran.code, 13, "{ran:?}");
+    let error = ran.error();
+    assert_eq!(error["code"], "sidecar.client-certificate");
+    assert!(
+        error["remedy"]
+            .as_str()
+            .is_some_and(|said| said.contains("--client-cert")),
+        "{error}"
+    );
+}
