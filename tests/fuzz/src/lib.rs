@@ -38,9 +38,12 @@ targets! {
     evidence_file
     jwe_reply
     kbs_evidence
+    model_file
+    model_path
     rcar_message
     reference_values
     release_policy
     resource_path
+    sealed_header
     tee_public_key
 }

@@ -2,9 +2,11 @@
 //!
 //! Bounded by time: [`SECONDS`] per test, more with `ADYTON_PROPERTY_SECONDS`.
 
+use std::cell::Cell;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use adyton_attestation::Evidence;
@@ -16,6 +18,12 @@ use proptest::test_runner::{Config, TestRunner};
 
 /// How long one test runs unless told otherwise.
 const SECONDS: u64 = 2;
+
+thread_local! {
+    /// Whether panics of this thread go unreported.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+static QUIETER_PANICS: Once = Once::new();
 
 /// One small change to well-formed bytes.
 #[derive(Clone, Debug)]
@@ -92,6 +100,14 @@ fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Ve
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(SECONDS);
+    QUIETER_PANICS.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                report(info);
+            }
+        }));
+    });
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let breaks = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err();
     let mut runner = TestRunner::new(Config::default());
@@ -103,6 +119,8 @@ fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Ve
         if !breaks(&broken) {
             continue;
         }
+        // The first panic was reported; those of the search would only bury it.
+        QUIET.set(true);
         let mut smaller = tree.simplify();
         while smaller {
             let candidate = bytes(tree.current());
@@ -113,6 +131,7 @@ fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Ve
                 smaller = tree.complicate();
             }
         }
+        QUIET.set(false);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.broken", target.name));
         fs::write(&path, &broken).expect("the temporary folder is writable");
         panic!("{} broke its promise on {}", target.name, path.display());
@@ -188,10 +207,13 @@ properties! {
     evidence_file
     jwe_reply
     kbs_evidence
+    model_file
+    model_path
     rcar_message
     reference_values
     release_policy
     resource_path
+    sealed_header
     tee_public_key
 }
 
