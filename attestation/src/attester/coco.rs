@@ -98,6 +98,7 @@ impl Attester for CocoAttester {
     }
 
     fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
+        event.line()?;
         let body = serde_json::to_vec(event).map_err(|source| AttesterError::Json {
             path: EVENTS,
             source,

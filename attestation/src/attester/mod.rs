@@ -53,12 +53,28 @@ pub trait Attester: Send + Sync {
 /// One entry for the log behind a runtime measurement. Public: it may appear in event logs.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RuntimeEvent<'a> {
-    /// Who defines the operation, such as a reversed domain name. No spaces.
+    /// Who defines the operation, such as a reversed domain name. No white space.
     pub domain: &'a str,
-    /// What happened. No spaces.
+    /// What happened. No white space.
     pub operation: &'a str,
     /// About what. One line.
     pub content: &'a str,
+}
+
+impl RuntimeEvent<'_> {
+    /// `<domain> <operation> <content>`, which only one event can produce.
+    fn line(&self) -> Result<String, AttesterError> {
+        let word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+        let one_line = !self.content.contains(char::is_control);
+        if word(self.domain) && word(self.operation) && one_line {
+            Ok(format!(
+                "{} {} {}",
+                self.domain, self.operation, self.content
+            ))
+        } else {
+            Err(AttesterError::Event)
+        }
+    }
 }
 
 /// Why there is no Evidence.
@@ -200,8 +216,11 @@ pub enum AttesterError {
         /// What the Evidence carries.
         got: Box<ReportData>,
     },
+    /// The event would be ambiguous in a log.
+    #[error("an event's domain and operation are words, its content is one line")]
+    Event,
     /// The source cannot extend runtime measurements.
-    #[error("{attester} cannot extend runtime measurements")]
+    #[error("{attester} cannot extend runtime measurements here")]
     NoEvents {
         /// The source.
         attester: &'static str,

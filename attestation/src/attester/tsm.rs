@@ -30,9 +30,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA384, digest};
 use serde_json::{Value, json};
 
-use super::{Attester, AttesterError, confirm};
+use super::{Attester, AttesterError, RuntimeEvent, confirm};
 use crate::binding::ReportData;
 use crate::evidence::Tee;
 use crate::limits::{MAX_EVENT_LOG_LEN, MAX_QUOTE_LEN};
@@ -42,6 +43,9 @@ pub const DEFAULT_ROOT: &str = "/sys/kernel/config/tsm/report";
 
 /// The firmware's event log, as ACPI hands it to Linux. Container runtimes hide it by default.
 const EVENT_LOG: &str = "/sys/firmware/acpi/tables/data/CCEL";
+/// Linux ≥ 6.16, `Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest`: 48 bytes written
+/// here extend RTMR3, the register that is left to the guest's software.
+const RTMR3: &str = "/sys/devices/virtual/misc/tdx_guest/measurements/rtmr3:sha384";
 const NAME: &str = "tsm";
 const TDX_PROVIDER: &str = "tdx_guest";
 /// Longest text attribute that is read (`provider`, `generation`).
@@ -86,13 +90,20 @@ impl ConfigFs for KernelConfigFs {
     }
 
     fn read(&self, attribute: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        // Not `read_to_end`: that repeats EINTR by itself and without bound.
+        let mut file = File::open(attribute)?;
         let mut bytes = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        File::open(attribute)?.take(most).read_to_end(&mut bytes)?;
-        if bytes.len() > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
+        let mut chunk = [0_u8; 4096];
+        loop {
+            let got = file.read(&mut chunk)?;
+            if got == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(chunk.get(..got).unwrap_or_default());
+            if bytes.len() > limit {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
         }
-        Ok(bytes)
     }
 
     fn remove_item(&self, item: &Path) -> io::Result<()> {
@@ -101,10 +112,16 @@ impl ConfigFs for KernelConfigFs {
     }
 }
 
-/// configfs-tsm as a source of Evidence.
-pub struct TsmAttester {
+/// Where the kernel has its files.
+struct Paths {
     root: PathBuf,
     event_log: PathBuf,
+    rtmr3: PathBuf,
+}
+
+/// configfs-tsm as a source of Evidence.
+pub struct TsmAttester {
+    paths: Paths,
     fs: Box<dyn ConfigFs>,
     backoff: Backoff,
     /// TDX has one quote buffer; two requests at once would only make each other fail.
@@ -118,23 +135,17 @@ impl TsmAttester {
     /// [`AttesterError::Tsm`] when `root` is missing or may not be written,
     /// [`AttesterError::Unsupported`] for another platform than TDX.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self, AttesterError> {
-        Self::with(
-            root.into(),
-            EVENT_LOG.into(),
-            Box::new(KernelConfigFs),
-            BACKOFF,
-        )
+        let paths = Paths {
+            root: root.into(),
+            event_log: EVENT_LOG.into(),
+            rtmr3: RTMR3.into(),
+        };
+        Self::with(paths, Box::new(KernelConfigFs), BACKOFF)
     }
 
-    fn with(
-        root: PathBuf,
-        event_log: PathBuf,
-        fs: Box<dyn ConfigFs>,
-        backoff: Backoff,
-    ) -> Result<Self, AttesterError> {
+    fn with(paths: Paths, fs: Box<dyn ConfigFs>, backoff: Backoff) -> Result<Self, AttesterError> {
         let attester = Self {
-            root,
-            event_log,
+            paths,
             fs,
             backoff,
             one_at_a_time: Mutex::new(()),
@@ -146,7 +157,10 @@ impl TsmAttester {
     fn item(&self) -> Result<Item<'_>, AttesterError> {
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random).map_err(|_| AttesterError::Random)?;
-        let path = self.root.join(format!("adyton-{}", hex::encode(random)));
+        let path = self
+            .paths
+            .root
+            .join(format!("adyton-{}", hex::encode(random)));
         self.fs
             .make_item(&path)
             .map_err(|source| failed("make", &path, source))?;
@@ -157,7 +171,7 @@ impl TsmAttester {
     }
 
     fn event_log(&self) -> Result<Value, AttesterError> {
-        match self.fs.read(&self.event_log, MAX_EVENT_LOG_LEN) {
+        match self.fs.read(&self.paths.event_log, MAX_EVENT_LOG_LEN) {
             Ok(log) => Ok(Value::String(STANDARD.encode(log))),
             // Inside a container it usually is not there. The quote counts, not the log.
             Err(e)
@@ -168,7 +182,7 @@ impl TsmAttester {
             {
                 Ok(Value::Null)
             }
-            Err(source) => Err(failed("read", &self.event_log, source)),
+            Err(source) => Err(failed("read", &self.paths.event_log, source)),
         }
     }
 }
@@ -198,6 +212,18 @@ impl Attester for TsmAttester {
         drop(item);
         let evidence = json!({ "cc_eventlog": self.event_log()?, "quote": STANDARD.encode(quote) });
         confirm(NAME, Tee::Tdx, evidence, report_data)
+    }
+
+    fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
+        let digest = digest(&SHA384, event.line()?.as_bytes());
+        match self.fs.write(&self.paths.rtmr3, digest.as_ref()) {
+            Ok(()) => Ok(()),
+            // An older kernel, or a container that does not see the file.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(AttesterError::NoEvents { attester: NAME })
+            }
+            Err(source) => Err(failed("write", &self.paths.rtmr3, source)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::evidence::Evidence;
 
 const ROOT: &str = "/configfs/tsm/report";
 const EVENT_LOG_PATH: &str = "/acpi/CCEL";
+const RTMR3_PATH: &str = "/measurements/rtmr3:sha384";
 const EBUSY: i32 = 16;
 const EINVAL: i32 = 22;
 const ENXIO: i32 = 6;
@@ -59,6 +60,8 @@ struct FakeKernel {
     fault: Fault,
     tee: FakeTee,
     event_log: Option<Vec<u8>>,
+    /// What was written to RTMR3; `None` where the kernel has no such file.
+    rtmr3: Option<Mutex<Vec<Vec<u8>>>>,
     made: AtomicUsize,
     quotes: AtomicUsize,
 }
@@ -70,6 +73,7 @@ impl FakeKernel {
             fault,
             tee: FakeTee::from_seed([4; 32], 1_800_000_000),
             event_log: None,
+            rtmr3: None,
             made: AtomicUsize::new(0),
             quotes: AtomicUsize::new(0),
         })
@@ -151,6 +155,11 @@ impl ConfigFs for Arc<FakeKernel> {
     }
 
     fn write(&self, attribute: &Path, bytes: &[u8]) -> io::Result<()> {
+        if attribute == Path::new(RTMR3_PATH) {
+            let written = self.rtmr3.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            written.lock().unwrap().push(bytes.to_vec());
+            return Ok(());
+        }
         assert!(attribute.ends_with("inblob"));
         self.with_item(attribute, |item| {
             if self.fault != Fault::LostWrite {
@@ -198,12 +207,12 @@ impl ConfigFs for Arc<FakeKernel> {
 }
 
 fn attester(kernel: &Arc<FakeKernel>) -> Result<TsmAttester, AttesterError> {
-    TsmAttester::with(
-        ROOT.into(),
-        EVENT_LOG_PATH.into(),
-        Box::new(Arc::clone(kernel)),
-        NO_PAUSE,
-    )
+    let paths = Paths {
+        root: ROOT.into(),
+        event_log: EVENT_LOG_PATH.into(),
+        rtmr3: RTMR3_PATH.into(),
+    };
+    TsmAttester::with(paths, Box::new(Arc::clone(kernel)), NO_PAUSE)
 }
 
 fn asked() -> ReportData {
@@ -237,6 +246,59 @@ fn the_firmware_event_log_comes_along_where_it_can_be_read() {
     Arc::get_mut(&mut kernel).unwrap().event_log = Some(b"a log".to_vec());
     let evidence = attester(&kernel).unwrap().collect(&asked()).unwrap();
     assert_eq!(evidence["cc_eventlog"], STANDARD.encode(b"a log"));
+}
+
+const EVENT: RuntimeEvent<'_> = RuntimeEvent {
+    domain: "adyton",
+    operation: "key-released",
+    content: "kbs:///acme/model-key/kjv",
+};
+
+#[test]
+fn an_event_extends_rtmr3_by_the_digest_of_its_line() {
+    let mut kernel = FakeKernel::new(Fault::None);
+    Arc::get_mut(&mut kernel).unwrap().rtmr3 = Some(Mutex::default());
+    attester(&kernel).unwrap().extend_event(&EVENT).unwrap();
+    let line = b"adyton key-released kbs:///acme/model-key/kjv";
+    let written = kernel.rtmr3.as_ref().unwrap().lock().unwrap();
+    assert_eq!(*written, [digest(&SHA384, line).as_ref().to_vec()]);
+}
+
+#[test]
+fn a_kernel_without_measurement_files_cannot_extend() {
+    let kernel = FakeKernel::new(Fault::None);
+    assert!(matches!(
+        attester(&kernel).unwrap().extend_event(&EVENT),
+        Err(AttesterError::NoEvents { attester: "tsm" })
+    ));
+}
+
+#[test]
+fn an_ambiguous_event_is_refused() {
+    let mut kernel = FakeKernel::new(Fault::None);
+    Arc::get_mut(&mut kernel).unwrap().rtmr3 = Some(Mutex::default());
+    let attester = attester(&kernel).unwrap();
+    for event in [
+        RuntimeEvent {
+            domain: "two words",
+            ..EVENT
+        },
+        RuntimeEvent {
+            domain: "",
+            ..EVENT
+        },
+        RuntimeEvent {
+            operation: "tab\there",
+            ..EVENT
+        },
+        RuntimeEvent {
+            content: "two\nlines",
+            ..EVENT
+        },
+    ] {
+        let refused = attester.extend_event(&event);
+        assert!(matches!(refused, Err(AttesterError::Event)), "{event:?}");
+    }
 }
 
 #[test]
