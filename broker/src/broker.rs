@@ -1,0 +1,165 @@
+//! Everything that both listeners share, opened in the order in which it can be refused.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use adyton_attestation::rcar::TeeKeyPair;
+use adyton_attestation::{TrustAnchors, UnixTime};
+use tokio::sync::Semaphore;
+
+use crate::audit::{AuditEntry, AuditEvent};
+use crate::config::BrokerConfig;
+use crate::ear::TokenSigner;
+use crate::endorsements::Endorsements;
+use crate::error::{Finding, StartupError};
+use crate::journal::Journal;
+use crate::keystore::{EmbeddedKeyStore, KeyStore};
+use crate::metrics::Metrics;
+use crate::policy::PolicyStore;
+use crate::reference_values::ReferenceValueStore;
+use crate::session::SessionTable;
+use crate::store::Store;
+
+/// What was read from the files that the configuration names: the Verifier's side of trust.
+#[derive(Debug)]
+pub struct TrustedInputs {
+    /// Vendor roots, and insecure extra ones.
+    pub anchors: TrustAnchors,
+    /// Vendors' Endorsements.
+    pub endorsements: Endorsements,
+}
+
+impl TrustedInputs {
+    /// Reads roots and Endorsements.
+    ///
+    /// # Errors
+    /// A finding for each file that can't be used.
+    pub fn load(config: &BrokerConfig) -> Result<Self, Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut anchors = TrustAnchors::vendor();
+        for path in &config.insecure_extra_roots {
+            let key = "configuration key `verifier.insecure_extra_roots`";
+            let refused = |why: String| {
+                let expected = format!("an X.509 certificate in PEM or DER ({why})");
+                let remedy = "correct the path; production needs no extra roots at all";
+                Finding::new(key, path.display().to_string(), expected, remedy)
+            };
+            let read = std::fs::read(path).map_err(|error| refused(error.to_string()));
+            let added = read.and_then(|bytes| {
+                let extended = anchors.clone().with_insecure_extra_root(&bytes);
+                extended.map_err(|error| refused(error.to_string()))
+            });
+            match added {
+                Ok(extended) => anchors = extended,
+                Err(finding) => findings.push(finding),
+            }
+        }
+        match Endorsements::load(config.endorsement_bundle_files.clone()) {
+            Ok(endorsements) if findings.is_empty() => Ok(Self {
+                anchors,
+                endorsements,
+            }),
+            Ok(_) => Err(findings),
+            Err(errors) => {
+                findings.extend(errors.iter().map(|error| error.finding()));
+                Err(findings)
+            }
+        }
+    }
+}
+
+/// The broker without its listeners.
+pub struct Broker {
+    /// RCAR sessions.
+    pub sessions: SessionTable,
+    /// Audit log and decision log.
+    pub journal: Arc<Journal>,
+    /// Model keys.
+    pub keys: Box<dyn KeyStore>,
+    /// Release policies.
+    pub policies: PolicyStore,
+    /// Reference Values.
+    pub references: ReferenceValueStore,
+    /// Roots and Endorsements.
+    pub trusted: TrustedInputs,
+    /// Signs Attestation Results.
+    pub tokens: TokenSigner,
+    /// The key to which the owner's CLI encrypts content keys; lives as long as this process.
+    pub wrapping_key: TeeKeyPair,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Bounds the work that strangers can cause.
+    pub verifications: Semaphore,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Opens store and audit log and makes the keys of this process.
+    ///
+    /// # Errors
+    /// In this order: [`StartupError::Store`], [`Audit`](StartupError::Audit),
+    /// [`KeyGeneration`](StartupError::KeyGeneration).
+    pub fn open(config: &BrokerConfig, trusted: TrustedInputs) -> Result<Self, StartupError> {
+        let store = Arc::new(Store::open(&config.state_dir)?);
+        let journal = Arc::new(Journal::open(
+            store,
+            &config.state_dir,
+            config.decisions_kept,
+        )?);
+        let references = ReferenceValueStore::new(Arc::clone(&journal));
+        let policies = PolicyStore::new(Arc::clone(&journal), references.clone());
+        let keys = Box::new(EmbeddedKeyStore::new(Arc::clone(&journal)));
+        let tokens = TokenSigner::generate()?;
+        let wrapping_key = TeeKeyPair::generate().map_err(|_| StartupError::KeyGeneration {
+            what: "wrapping key",
+        })?;
+        let extra_roots = trusted.anchors.insecure_extra_roots();
+        let metrics = Metrics::new(extra_roots.len());
+        for sha256 in &extra_roots {
+            tracing::warn!(
+                sha256,
+                "INSECURE: this root is trusted beside the vendors'; whoever holds its key can \
+                 forge any evidence and get any key"
+            );
+        }
+        let started = AuditEntry::new(AuditEvent::BrokerStarted, "", "broker")
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("insecure-extra-roots", extra_roots.join(","));
+        journal.record(started)?;
+        Ok(Self {
+            sessions: SessionTable::new(config.session),
+            journal,
+            keys,
+            policies,
+            references,
+            trusted,
+            tokens,
+            wrapping_key,
+            metrics,
+            verifications: Semaphore::new(config.limits.concurrent_verifications),
+        })
+    }
+
+    /// Records that the broker stops in good order.
+    pub fn close(&self) {
+        let entry = AuditEntry::new(AuditEvent::BrokerStopped, "", "broker");
+        if let Err(error) = self.journal.record(entry) {
+            tracing::error!(error = %crate::respond::Chain(&error), "the stop was not recorded");
+        }
+    }
+}
+
+/// The broker's clock: certificates and lifetimes are compared with it. Sessions use a monotonic
+/// one.
+pub fn now() -> UnixTime {
+    // A clock before 1970 makes every certificate not yet valid, so nothing is accepted.
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixTime(since.as_secs())
+}

@@ -1,0 +1,344 @@
+//! From a message to a decision: the chain of proofs, without sockets.
+//!
+//! ```text
+//! auth      Request ──────────► Challenge                          session opens
+//! attest    Attestation ──────► Presented ─verify─► Verified<Claims>   nonce used up first
+//! resource  path ─► KeyRules ─appraise, decide─► ReleasePermit
+//!                  ─journal─► RecordedPermit ─key store─► JWE to the attested TEE key
+//! ```
+//! Each arrow takes the value before it; there is no other way to its end. All of this blocks (disk,
+//! signatures) and is called off the async threads.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use adyton_attestation::challenge::Nonce;
+use adyton_attestation::rcar::server::PresentedInitData;
+use adyton_attestation::rcar::{
+    AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
+    server,
+};
+use adyton_attestation::{Claims, Reason, UnixTime, Verified, verify};
+
+use super::reason;
+use crate::audit::{AuditEntry, AuditEvent};
+use crate::broker::{Broker, now};
+use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
+use crate::ear::TokenSubject;
+use crate::journal::{DecisionRecord, Outcome};
+use crate::respond::{Chain, KbsRefusal};
+use crate::session::{AttestedSession, OpenChallenge, SessionError, SessionId};
+
+/// A reply together with the cookie that goes with it.
+#[derive(Debug)]
+pub struct WithCookie<T> {
+    /// The body.
+    pub body: T,
+    /// The session's id from now on.
+    pub id: SessionId,
+    /// When the session ends.
+    pub expires: UnixTime,
+}
+
+/// How a KBC showed its session on a request for a resource. The cookie counts first.
+#[derive(Debug, Default)]
+pub struct SessionProof {
+    /// From the cookie.
+    pub id: Option<SessionId>,
+    /// From `Authorization: Bearer`.
+    pub token: Option<String>,
+}
+
+/// Answers a Request with a Challenge.
+///
+/// # Errors
+/// [`KbsRefusal::Request`], [`KbsRefusal::Unavailable`].
+pub fn auth(broker: &Broker, body: &[u8]) -> Result<WithCookie<ChallengeMessage>, KbsRefusal> {
+    let refused = |error| KbsRefusal::Request(Chain(&error).to_string());
+    let request = Request::parse(body).map_err(refused)?;
+    let nonce = Nonce::fresh().map_err(|_| KbsRefusal::Unavailable)?;
+    let (challenge, awaiting) = server::on_request(&request, nonce).map_err(refused)?;
+    let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
+    let started = Instant::now();
+    let expires = broker.sessions.open(&id, awaiting, started);
+    Ok(WithCookie {
+        body: challenge,
+        id,
+        expires: wall(expires, started),
+    })
+}
+
+/// Verifies an Attestation. Steps: 1. the session's Challenge is taken, for good; 2. the message
+/// answers it; 3. the Evidence is verified over our nonce and the TEE key; 4. init-data, if sent, are
+/// the measured ones; 5. the result is signed, recorded, and kept under a new session id.
+///
+/// # Errors
+/// [`KbsRefusal::Attestation`] with the reasons of the first step that fails,
+/// [`KbsRefusal::Unavailable`].
+pub fn attest(
+    broker: &Broker,
+    peer: &str,
+    id: Option<&SessionId>,
+    body: &[u8],
+) -> Result<WithCookie<AttestResponse>, KbsRefusal> {
+    let refuse = |reasons| refuse_evidence(broker, peer, reasons);
+    // 1.
+    let id = id.ok_or(SessionError::Unknown);
+    let taken = id.and_then(|id| broker.sessions.take_challenge(id, Instant::now()));
+    let OpenChallenge { awaiting, expires } =
+        taken.map_err(|error| refuse(vec![reason::of_session(error)]))?;
+    // 2.
+    let message_refused = |error| refuse(reason::of_message(&error));
+    let attestation = Attestation::parse(body).map_err(message_refused)?;
+    let presented = awaiting
+        .on_attestation(&attestation)
+        .map_err(message_refused)?;
+    let Presented {
+        evidence,
+        expected,
+        tee_key,
+        init_data,
+    } = presented;
+    // 3.
+    let endorsements = broker.trusted.endorsements.current();
+    let verified = verify(
+        &evidence,
+        &endorsements,
+        &broker.trusted.anchors,
+        &expected,
+        now(),
+    )
+    .map_err(|error| refuse(error.reasons()))?;
+    // 4.
+    let init_data_digest = match &init_data {
+        Some(sent) => {
+            measured(sent, verified.get()).map_err(|reason| refuse(vec![reason]))?;
+            Some(sent.digest.as_slice())
+        }
+        None => None,
+    };
+    // 5.
+    let at = Instant::now();
+    let subject = TokenSubject {
+        runtime_data: &attestation.runtime_data,
+        init_data_digest,
+        issued_at: now(),
+        expires: wall(expires, at),
+    };
+    let token = broker.tokens.sign(&verified, &subject).map_err(|error| {
+        tracing::error!(error = %Chain(&error), "the attestation result could not be signed");
+        KbsRefusal::Unavailable
+    })?;
+    record_verified(broker, peer, &verified)?;
+    let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
+    let wall_expires = subject.expires;
+    let session = AttestedSession {
+        verified: Some(verified).into(),
+        tee_key,
+        expires,
+    };
+    broker.sessions.keep(&id, &token, session, at);
+    Ok(WithCookie {
+        body: AttestResponse { token },
+        id,
+        expires: wall_expires,
+    })
+}
+
+/// Decides about one key and, if it may, encrypts it to the attested TEE key. Steps: 1. there is an
+/// attested session; 2. there is such a key; 3. appraise and decide under its rules; 4. record;
+/// 5. release.
+///
+/// # Errors
+/// [`KbsRefusal::ResourcePath`], [`NotAttested`](KbsRefusal::NotAttested),
+/// [`UnknownKey`](KbsRefusal::UnknownKey), [`Denied`](KbsRefusal::Denied),
+/// [`Unavailable`](KbsRefusal::Unavailable).
+pub fn resource(
+    broker: &Broker,
+    peer: &str,
+    proof: &SessionProof,
+    path: &str,
+) -> Result<JweResponse, KbsRefusal> {
+    let resource = ResourcePath::parse(path).map_err(|_| KbsRefusal::ResourcePath)?;
+    // 1.
+    let session = find_session(broker, proof).ok_or(KbsRefusal::NotAttested)?;
+    let decision = DecisionId::fresh().ok_or(KbsRefusal::Unavailable)?;
+    // 2.
+    let Some(key) = broker
+        .keys
+        .current(&resource)
+        .map_err(|error| unavailable(&error))?
+    else {
+        let reasons = vec![reason::of_unknown_key(&resource.to_uri())];
+        let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
+        record.kid = Some(resource.to_uri());
+        write_refusal(broker, &record);
+        return Err(KbsRefusal::UnknownKey { decision, reasons });
+    };
+    // 3.
+    let rules = broker
+        .policies
+        .rules(&resource)
+        .map_err(|error| unavailable(&error))?;
+    let tee_key = session.tee_key.clone();
+    let request = KeyRequest {
+        decision: decision.clone(),
+        resource,
+        key,
+        tee_key,
+    };
+    let kid = request.key.to_string();
+    // One decision at a time for a session: the claims are one value that goes round. If a panic
+    // ever takes them, the session is over.
+    let mut claims = session
+        .verified
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let verified = claims.take().ok_or(KbsRefusal::NotAttested)?;
+    let (permit, verified) = match appraise_and_decide(request, &rules, verified, now()) {
+        Ok(permitted) => permitted,
+        Err(Denied { reasons, verified }) => {
+            let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
+            record.kid = Some(kid);
+            record.claims = Some(claims_json(verified.get()));
+            record.policy_digest = rules.policy_digest();
+            *claims = Some(verified);
+            drop(claims);
+            write_refusal(broker, &record);
+            return Err(KbsRefusal::Denied { decision, reasons });
+        }
+    };
+    *claims = Some(verified);
+    drop(claims);
+    // 4.
+    let mut record = record_of(&decision, peer, Outcome::Released, Vec::new());
+    record.kid = Some(kid.clone());
+    record.claims = Some(permit.claims().clone());
+    record.policy_digest = Some(permit.policy_digest().to_owned());
+    record.matched_reference_values = Some(permit.matched_reference_values().to_owned());
+    let recorded = broker.journal.record_release(permit, &record).map_err(|error| {
+        broker.metrics.journal_failure();
+        tracing::error!(error = %Chain(&error), kid, "not released: the record could not be written");
+        KbsRefusal::Unavailable
+    })?;
+    // 5.
+    let reply = broker.keys.release(recorded, now()).map_err(|error| {
+        let entry = AuditEntry::new(AuditEvent::KeyReleaseFailed, &kid, peer)
+            .for_decision(decision.as_str());
+        if let Err(error) = broker.journal.record(entry) {
+            tracing::error!(error = %Chain(&error), kid, "a failed release was not recorded");
+        }
+        unavailable(&error)
+    })?;
+    broker.metrics.decision(Outcome::Released, &[]);
+    tracing::info!(decision = %decision, kid, peer, "key released");
+    Ok(reply)
+}
+
+fn find_session(broker: &Broker, proof: &SessionProof) -> Option<std::sync::Arc<AttestedSession>> {
+    let now = Instant::now();
+    let by_cookie = proof
+        .id
+        .as_ref()
+        .and_then(|id| broker.sessions.by_id(id, now).ok());
+    by_cookie.or_else(|| broker.sessions.by_token(proof.token.as_ref()?, now).ok())
+}
+
+/// Whether the digest of the init-data stands in the Evidence. KBS protocol: zero-padded or cut to
+/// the register's 48 bytes.
+fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Reason> {
+    let register = match claims {
+        Claims::Tdx(claims) => claims.mrconfigid,
+        _ => {
+            return Err(reason::of_init_data(
+                hex::encode(&sent.digest),
+                "no such register".into(),
+            ));
+        }
+    };
+    let mut expected = [0; 48];
+    for (to, from) in expected.iter_mut().zip(&sent.digest) {
+        *to = *from;
+    }
+    if register.0 == expected {
+        Ok(())
+    } else {
+        Err(reason::of_init_data(
+            hex::encode(expected),
+            register.to_string(),
+        ))
+    }
+}
+
+fn refuse_evidence(broker: &Broker, peer: &str, reasons: Vec<Reason>) -> KbsRefusal {
+    let Some(decision) = DecisionId::fresh() else {
+        return KbsRefusal::Unavailable;
+    };
+    let record = record_of(&decision, peer, Outcome::EvidenceRefused, reasons.clone());
+    write_refusal(broker, &record);
+    KbsRefusal::Attestation { decision, reasons }
+}
+
+/// A refusal stands even when its record can't be written.
+fn write_refusal(broker: &Broker, record: &DecisionRecord) {
+    broker.metrics.decision(record.outcome, &record.reasons);
+    let codes: Vec<&str> = record.reasons.iter().map(|reason| &*reason.code).collect();
+    let outcome = record.outcome.as_str();
+    tracing::warn!(
+        decision = %record.id, outcome, kid = record.kid, peer = record.peer, codes = codes.join(","),
+        "refused"
+    );
+    if let Err(error) = broker.journal.record_refusal(record) {
+        broker.metrics.journal_failure();
+        tracing::error!(error = %Chain(&error), "a refusal was not recorded");
+    }
+}
+
+fn record_verified(
+    broker: &Broker,
+    peer: &str,
+    verified: &Verified<Claims>,
+) -> Result<(), KbsRefusal> {
+    let claims = claims_json(verified.get()).to_string();
+    let digest = ring::digest::digest(&ring::digest::SHA256, claims.as_bytes());
+    let entry = AuditEntry::new(AuditEvent::EvidenceVerified, "", peer)
+        .with("claims-digest", hex::encode(digest));
+    broker
+        .journal
+        .record_verified(entry)
+        .map(|_| ())
+        .map_err(|error| {
+            broker.metrics.journal_failure();
+            unavailable(&error)
+        })
+}
+
+fn record_of(
+    id: &DecisionId,
+    peer: &str,
+    outcome: Outcome,
+    reasons: Vec<Reason>,
+) -> DecisionRecord {
+    DecisionRecord {
+        id: id.clone(),
+        at: now(),
+        outcome,
+        kid: None,
+        peer: peer.to_owned(),
+        reasons,
+        claims: None,
+        policy_digest: None,
+        matched_reference_values: None,
+    }
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> KbsRefusal {
+    tracing::error!(error = %Chain(error), "a request failed for a reason of our own");
+    KbsRefusal::Unavailable
+}
+
+/// The wall clock's reading at a moment of the monotonic clock, for the peer's information only.
+fn wall(at: Instant, seen_from: Instant) -> UnixTime {
+    let left = at.saturating_duration_since(seen_from);
+    now().plus_seconds(left.saturating_add(Duration::from_millis(999)).as_secs())
+}

@@ -1,0 +1,119 @@
+//! Reasons against a message of the protocol, in the shape that all reasons have.
+
+use adyton_attestation::Reason;
+use adyton_attestation::rcar::RcarError;
+
+use crate::respond::Chain;
+use crate::session::SessionError;
+
+/// Longest text of a peer that a record repeats, in characters.
+const MAX_REPEATED: usize = 300;
+
+/// Why a message was refused.
+pub fn of_message(error: &RcarError) -> Vec<Reason> {
+    let (code, claim, remedy) = match error {
+        RcarError::TooLong { .. } => ("rcar.too-long", "message", "send less"),
+        RcarError::Json { .. } => (
+            "rcar.malformed",
+            "message",
+            "send what KBS protocol 0.4.0 fixes",
+        ),
+        RcarError::Version { .. } => ("rcar.version", "version", "use a client of protocol 0.4.0"),
+        RcarError::Tee(_) => ("rcar.tee", "tee", "attest a TEE that this broker verifies"),
+        RcarError::HashAlgorithm { .. } => (
+            "rcar.hash-algorithm",
+            "selected-hash-algorithm",
+            "use SHA-384",
+        ),
+        RcarError::NonceLength { .. } | RcarError::Nonce => (
+            "rcar.nonce",
+            "runtime-data.nonce",
+            "begin a new session and answer its challenge; a nonce counts once",
+        ),
+        RcarError::DeviceEvidence => (
+            "rcar.device-evidence",
+            "additional_evidence",
+            "attest without devices; this broker does not verify them yet",
+        ),
+        RcarError::InitData { .. } => (
+            "rcar.init-data",
+            "init-data",
+            "send the init-data document as it was measured, or none",
+        ),
+        RcarError::Evidence(source) => {
+            let reasons = source.reasons();
+            if !reasons.is_empty() {
+                return reasons;
+            }
+            (
+                "rcar.evidence",
+                "primary_evidence",
+                "send evidence in the form of its TEE",
+            )
+        }
+    };
+    let got = Chain(error)
+        .to_string()
+        .chars()
+        .take(MAX_REPEATED)
+        .collect();
+    vec![protocol(
+        code,
+        claim,
+        "a message that KBS protocol 0.4.0 fixes",
+        got,
+        remedy,
+    )]
+}
+
+/// Why a session was refused.
+pub fn of_session(error: SessionError) -> Reason {
+    let code = match error {
+        SessionError::Unknown => "session.unknown",
+        SessionError::Expired => "session.expired",
+        SessionError::AlreadyAttested => "session.already-attested",
+        SessionError::NotAttested => "session.not-attested",
+    };
+    protocol(
+        code,
+        "kbs-session-id",
+        "the cookie of a session whose challenge is open",
+        error.to_string(),
+        "begin a new session with POST /kbs/v0/auth",
+    )
+}
+
+/// The init-data that were sent are not the ones that the hardware measured.
+pub fn of_init_data(expected: String, got: String) -> Reason {
+    let mut reason = protocol(
+        "tdx.init-data.digest",
+        "mrconfigid",
+        "",
+        got,
+        "send the init-data that the guest was launched with, or none",
+    );
+    reason.expected = format!("the digest of the init-data that were sent, {expected}");
+    reason
+}
+
+/// A key of this name does not exist.
+pub fn of_unknown_key(uri: &str) -> Reason {
+    protocol(
+        "key.unknown",
+        "resource",
+        "a key of this broker",
+        uri.to_owned(),
+        "create it with `adyton key create`, or correct the key in the sidecar's configuration",
+    )
+}
+
+fn protocol(code: &'static str, claim: &str, expected: &str, got: String, remedy: &str) -> Reason {
+    Reason {
+        code: code.into(),
+        rung: "protocol".to_owned(),
+        claim: claim.to_owned(),
+        expected: expected.to_owned(),
+        got,
+        remedy: remedy.to_owned(),
+    }
+}

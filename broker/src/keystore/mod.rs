@@ -1,0 +1,102 @@
+//! Where model keys live, behind one trait.
+//!
+//! A key is made inside and leaves in two ways only: encrypted to an attested TEE key, for a
+//! [`RecordedPermit`]; or used to wrap a content key for a sealed model. No method returns one.
+
+use adyton_attestation::UnixTime;
+use adyton_attestation::rcar::{JweError, JweResponse, ResourcePath};
+use adyton_sealed_weights::{ContentKey, KeyError, KeyId, ModelId, Recipient, RecipientError};
+
+use crate::journal::{JournalError, RecordedPermit};
+use crate::store::StoreError;
+
+pub mod embedded;
+
+pub use embedded::EmbeddedKeyStore;
+
+/// What may be told about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its name with its epoch.
+    pub id: KeyId,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+}
+
+/// Why a key store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyStoreError {
+    /// There is a key of this name.
+    #[error("the key `{uri}` exists")]
+    Exists {
+        /// The key's URI.
+        uri: String,
+    },
+    /// There is no key of this name and epoch.
+    #[error("there is no key `{kid}`")]
+    Unknown {
+        /// What was asked for.
+        kid: String,
+    },
+    /// The permission has ended.
+    #[error("the permission to release ended at {until}")]
+    PermitEnded {
+        /// When.
+        until: UnixTime,
+    },
+    /// A key or its name can't be made.
+    #[error("the key can't be made")]
+    Key(#[from] KeyError),
+    /// The content key can't be wrapped.
+    #[error("the content key can't be wrapped")]
+    Recipient(#[from] RecipientError),
+    /// The key can't be encrypted to the TEE key.
+    #[error("the key can't be encrypted to the TEE key")]
+    Encrypt(#[from] JweError),
+    /// The change could not be recorded.
+    #[error("the change was not recorded")]
+    Journal(#[from] JournalError),
+    /// The store refused.
+    #[error("the store refused")]
+    Store(#[from] StoreError),
+}
+
+/// Keeps model keys.
+pub trait KeyStore: Send + Sync {
+    /// Makes a key under a new name. Its bytes are random and stay inside.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::Exists`], [`Key`](KeyStoreError::Key), or the store's own.
+    fn create(&self, resource: &ResourcePath, actor: &str) -> Result<KeyRecord, KeyStoreError>;
+
+    /// All keys, by name and epoch.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn list(&self) -> Result<Vec<KeyRecord>, KeyStoreError>;
+
+    /// The newest epoch of a key, `None` when there is no such key.
+    ///
+    /// # Errors
+    /// The store's own.
+    fn current(&self, resource: &ResourcePath) -> Result<Option<KeyId>, KeyStoreError>;
+
+    /// Encrypts the permitted key to the attested TEE key. A permit is used once.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::PermitEnded`], [`Unknown`](KeyStoreError::Unknown),
+    /// [`Encrypt`](KeyStoreError::Encrypt), or the store's own.
+    fn release(&self, permit: RecordedPermit, now: UnixTime) -> Result<JweResponse, KeyStoreError>;
+
+    /// Wraps a content key under a model key, for the manifest of one sealed model.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::Unknown`], [`Recipient`](KeyStoreError::Recipient), or the store's own.
+    fn wrap_content_key(
+        &self,
+        key: &KeyId,
+        model: &ModelId,
+        content_key: &ContentKey,
+        actor: &str,
+    ) -> Result<Recipient, KeyStoreError>;
+}
