@@ -63,12 +63,14 @@ pub mod verifier;
 pub use appraisal::{
     AppraisalPolicy, AppraisalRefusal, AttestationResult, PolicyError, ReleasePolicy, appraise,
 };
-pub use binding::ReportData;
+pub use binding::{BindingLevel, ChannelBinding, EXPORTER_LABEL, ReportBinding, ReportData};
+pub use challenge::Nonce;
 pub use claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
 pub use endorsement::{EndorsementBundle, EndorsementError};
 pub use evidence::{Evidence, EvidenceError, Tee};
 pub use reason::Reason;
 pub use reference_value::{ReferenceValueError, ReferenceValues};
+pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
     AnchorError, DebugGuests, Ladder, RungOutcome, TrustAnchors, Verified, VerifyError,

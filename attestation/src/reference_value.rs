@@ -100,8 +100,7 @@ impl ReferenceValues {
     /// [`Name`](ReferenceValueError::Name), in this order.
     pub fn parse_toml(text: &str) -> Result<Self, ReferenceValueError> {
         limit("file in bytes", text.len(), MAX_POLICY_LEN)?;
-        let set: Self =
-            toml::from_str(text).map_err(|e| ReferenceValueError::Toml(Box::new(e)))?;
+        let set: Self = toml::from_str(text).map_err(|e| ReferenceValueError::Toml(Box::new(e)))?;
         for (register, len) in [
             ("mrtd", set.mrtd.len()),
             ("rtmr0", set.rtmr0.len()),
@@ -118,7 +117,9 @@ impl ReferenceValues {
             limit(register, len, MAX_REFERENCE_ALTERNATIVES)?;
         }
         if !is_name(&set.name) {
-            return Err(ReferenceValueError::Name { name: set.name.chars().take(64).collect() });
+            return Err(ReferenceValueError::Name {
+                name: set.name.chars().take(64).collect(),
+            });
         }
         Ok(set)
     }
@@ -156,7 +157,10 @@ impl ReferenceValues {
     /// lower-case hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        hex::encode(ring::digest::digest(&ring::digest::SHA256, self.to_toml().as_bytes()))
+        hex::encode(ring::digest::digest(
+            &ring::digest::SHA256,
+            self.to_toml().as_bytes(),
+        ))
     }
 }
 
@@ -169,5 +173,77 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), ReferenceVa
 
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LEN).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set() -> String {
+        let value = "ab".repeat(48);
+        format!("name = \"kjv-1.0\"\ntee = \"tdx\"\nmrtd = [\"{value}\"]\n")
+    }
+
+    #[test]
+    fn a_set_survives_being_written_and_read() {
+        let set = ReferenceValues::parse_toml(&set()).expect("a set");
+        assert_eq!(
+            set.mrowner,
+            [Measurement([0; 48])],
+            "zero, when the file doesn't say"
+        );
+        assert!(set.rtmr0.is_empty());
+        let again = ReferenceValues::parse_toml(&set.to_toml()).expect("its own form");
+        assert_eq!(again, set);
+        assert_eq!(again.digest(), set.digest());
+    }
+
+    #[test]
+    fn an_unknown_register_is_an_error() {
+        let text = format!("{}rtmr4 = []\n", set());
+        let Err(ReferenceValueError::Toml(source)) = ReferenceValues::parse_toml(&text) else {
+            panic!("TOML")
+        };
+        assert!(source.to_string().contains("rtmr4"), "{source}");
+    }
+
+    #[test]
+    fn a_value_of_another_length_is_an_error() {
+        let text = set().replace("abab", "ab");
+        assert!(matches!(
+            ReferenceValues::parse_toml(&text),
+            Err(ReferenceValueError::Toml(_))
+        ));
+    }
+
+    #[test]
+    fn a_tee_that_nobody_verifies_is_an_error() {
+        let text = set().replace("tdx", "sample");
+        let Err(ReferenceValueError::Toml(source)) = ReferenceValues::parse_toml(&text) else {
+            panic!("TOML")
+        };
+        assert!(source.to_string().contains("supported: tdx"), "{source}");
+    }
+
+    #[test]
+    fn a_name_that_could_be_a_path_is_an_error() {
+        let text = set().replace("kjv-1.0", "../kjv");
+        assert!(matches!(
+            ReferenceValues::parse_toml(&text),
+            Err(ReferenceValueError::Name { .. })
+        ));
+    }
+
+    #[test]
+    fn more_alternatives_than_the_limit_are_an_error() {
+        let value = format!("\"{}\",", "ab".repeat(48)).repeat(MAX_REFERENCE_ALTERNATIVES + 1);
+        let text = format!("name = \"kjv\"\ntee = \"tdx\"\nmrtd = [{value}]\n");
+        assert!(matches!(
+            ReferenceValues::parse_toml(&text),
+            Err(ReferenceValueError::TooLarge { what: "mrtd", .. })
+        ));
+    }
 }

@@ -29,7 +29,10 @@ impl UnixTime {
 
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()) {
+        match i64::try_from(self.0)
+            .ok()
+            .and_then(|s| jiff::Timestamp::from_second(s).ok())
+        {
             Some(at) => write!(f, "{at}"),
             None => write!(f, "{} seconds after 1970", self.0),
         }
@@ -45,8 +48,9 @@ impl Serialize for UnixTime {
 impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse_rfc3339(&text)
-            .ok_or_else(|| de::Error::custom("expected an RFC 3339 timestamp, such as 2025-06-21T10:00:00Z"))
+        Self::parse_rfc3339(&text).ok_or_else(|| {
+            de::Error::custom("expected an RFC 3339 timestamp, such as 2025-06-21T10:00:00Z")
+        })
     }
 }
 

@@ -25,8 +25,15 @@ struct Sound {
 static SOUND: LazyLock<Sound> = LazyLock::new(|| {
     let tee = FakeTee::from_seed([9; 32], NOW);
     let bundle_text = tee.endorsement_bundle(NOW, &[]).to_string();
-    let quotes = [QuoteFormat::V4, QuoteFormat::V5Td15]
-        .map(|format| tee.quote(&TdProfile { format, ..TdProfile::default() }, REPORT_DATA.0));
+    let quotes = [QuoteFormat::V4, QuoteFormat::V5Td15].map(|format| {
+        tee.quote(
+            &TdProfile {
+                format,
+                ..TdProfile::default()
+            },
+            REPORT_DATA.0,
+        )
+    });
     Sound {
         quotes: quotes.into(),
         endorsements: EndorsementBundle::parse(bundle_text.as_bytes()).expect("a bundle"),
@@ -38,13 +45,24 @@ static SOUND: LazyLock<Sound> = LazyLock::new(|| {
 });
 
 fn is_believed(bytes: &[u8]) -> bool {
-    let Ok(evidence) = Evidence::parse_file(bytes) else { return false };
-    verify(&evidence, &SOUND.endorsements, &SOUND.anchors, &REPORT_DATA, UnixTime(NOW)).is_ok()
+    let Ok(evidence) = Evidence::parse_file(bytes) else {
+        return false;
+    };
+    verify(
+        &evidence,
+        &SOUND.endorsements,
+        &SOUND.anchors,
+        &REPORT_DATA,
+        UnixTime(NOW),
+    )
+    .is_ok()
 }
 
 /// The certificates in a quote as DER, to tell a changed chain from changed white space.
 fn chain(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(bytes) else { return None };
+    let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(bytes) else {
+        return None;
+    };
     CertificateDer::pem_slice_iter(&evidence.quote().signature.pck_chain_pem)
         .map(|der| der.ok().map(|der| der.to_vec()))
         .collect()
@@ -136,7 +154,16 @@ proptest! {
 
 /// Whether everything but the report data is in order.
 fn is_replayed(bytes: &[u8]) -> bool {
-    let Ok(evidence) = Evidence::parse_file(bytes) else { return false };
+    let Ok(evidence) = Evidence::parse_file(bytes) else {
+        return false;
+    };
     let expected = evidence.report_data();
-    verify(&evidence, &SOUND.endorsements, &SOUND.anchors, &expected, UnixTime(NOW)).is_ok()
+    verify(
+        &evidence,
+        &SOUND.endorsements,
+        &SOUND.anchors,
+        &expected,
+        UnixTime(NOW),
+    )
+    .is_ok()
 }

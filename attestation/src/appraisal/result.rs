@@ -35,6 +35,8 @@ impl AttestationResult {
             policy_digest: policy.digest(),
             matched,
             appraised_at: now,
+            //= attestation/SPEC.md#6
+            //# A result MUST NOT be used after its lifetime or after the collateral has expired, whichever is first.
             expires: now.plus_seconds(lifetime).min(collateral_expires),
         }
     }

@@ -17,6 +17,8 @@ pub(super) fn appraise(
     policy: &AppraisalPolicy,
     now: UnixTime,
 ) -> Result<String, Vec<Reason>> {
+    //= attestation/SPEC.md#6
+    //# An appraisal MUST collect every reason against, not stop at the first.
     let mut reasons = Vec::new();
     tcb(claims, policy, &mut reasons);
     attributes(claims, policy, &mut reasons);
@@ -108,6 +110,8 @@ fn measurements(
     policy: &AppraisalPolicy,
     reasons: &mut Vec<Reason>,
 ) -> Option<String> {
+    //= attestation/SPEC.md#6
+    //# An appraisal without Reference Values MUST refuse.
     if policy.reference_values.is_empty() {
         reasons.push(reason(
             "reference-values.none-named",
@@ -122,7 +126,11 @@ fn measurements(
         .iter()
         .filter(|set| set.tee == Tee::Tdx && policy.reference_values.contains(&set.name))
         .collect();
-    let differences = named.into_iter().map(|set| (set, against(claims, set, policy)));
+    //= attestation/SPEC.md#6
+    //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
+    let differences = named
+        .into_iter()
+        .map(|set| (set, against(claims, set, policy)));
     // The nearest set tells most: a new kernel is one register off, a foreign system all of them.
     match differences.min_by_key(|(_, reasons)| reasons.len()) {
         Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
@@ -143,11 +151,7 @@ fn measurements(
     }
 }
 
-fn against(
-    claims: &TdxClaims,
-    set: &ReferenceValues,
-    policy: &AppraisalPolicy,
-) -> Vec<Reason> {
+fn against(claims: &TdxClaims, set: &ReferenceValues, policy: &AppraisalPolicy) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for register in &policy.registers {
         let (code, got, accepted) = compared(*register, claims, set);
@@ -183,13 +187,17 @@ fn compared<'a>(
         Register::Rtmr1 => ("tdx.measurement.rtmr1", claims.rtmr1, &set.rtmr1),
         Register::Rtmr2 => ("tdx.measurement.rtmr2", claims.rtmr2, &set.rtmr2),
         Register::Rtmr3 => ("tdx.measurement.rtmr3", claims.rtmr3, &set.rtmr3),
-        Register::MrConfigId => {
-            ("tdx.measurement.mrconfigid", claims.mrconfigid, &set.mrconfigid)
-        }
+        Register::MrConfigId => (
+            "tdx.measurement.mrconfigid",
+            claims.mrconfigid,
+            &set.mrconfigid,
+        ),
         Register::MrOwner => ("tdx.measurement.mrowner", claims.mrowner, &set.mrowner),
-        Register::MrOwnerConfig => {
-            ("tdx.measurement.mrownerconfig", claims.mrownerconfig, &set.mrownerconfig)
-        }
+        Register::MrOwnerConfig => (
+            "tdx.measurement.mrownerconfig",
+            claims.mrownerconfig,
+            &set.mrownerconfig,
+        ),
     }
 }
 
@@ -203,7 +211,11 @@ fn differing<T: ToString>(
     let name = &set.name;
     let expected = match accepted {
         [] => format!("a value listed in set {name}, which lists none"),
-        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+        values => values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" or "),
     };
     reason(
         code,
@@ -224,7 +236,8 @@ fn collateral(
     now: UnixTime,
     reasons: &mut Vec<Reason>,
 ) {
-    const REFETCH: &str = "fetch the collateral for this platform type again and give it to the Verifier";
+    const REFETCH: &str =
+        "fetch the collateral for this platform type again and give it to the Verifier";
     let window = claims.collateral;
     let oldest = u64::from(policy.max_collateral_age_days).saturating_mul(SECONDS_A_DAY);
     let age = now.0.saturating_sub(window.issued.0);
@@ -235,7 +248,11 @@ fn collateral(
             "collateral",
             (
                 format!("issued at most {} days ago", policy.max_collateral_age_days),
-                format!("issued {} days ago, at {}", age / SECONDS_A_DAY, window.issued),
+                format!(
+                    "issued {} days ago, at {}",
+                    age / SECONDS_A_DAY,
+                    window.issued
+                ),
             ),
             REFETCH,
         ));
@@ -245,7 +262,10 @@ fn collateral(
             "tdx.collateral.expired",
             "T15",
             "collateral",
-            (format!("valid at {now}"), format!("valid until {}", window.expires)),
+            (
+                format!("valid at {now}"),
+                format!("valid until {}", window.expires),
+            ),
             REFETCH,
         ));
     }
@@ -255,7 +275,10 @@ fn collateral(
             "tdx.collateral.evaluation",
             "T15",
             "TCB evaluation data number",
-            (format!("at least {minimum}"), claims.tcb_evaluation_data_number.to_string()),
+            (
+                format!("at least {minimum}"),
+                claims.tcb_evaluation_data_number.to_string(),
+            ),
             REFETCH,
         ));
     }
@@ -275,5 +298,8 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
 }
 
 fn joined<T: ToString>(values: impl Iterator<Item = T>) -> String {
-    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+    values
+        .map(|value| value.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

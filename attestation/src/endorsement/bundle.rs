@@ -36,15 +36,22 @@ impl EndorsementBundle {
         limit("bundle", bytes.len(), MAX_ENDORSEMENT_BUNDLE_LEN)?;
         let value: Value = serde_json::from_slice(bytes).map_err(EndorsementError::Json)?;
         let entries = if value.get("version").is_some() {
-            let bundle: BundleJson = serde_json::from_value(value).map_err(EndorsementError::Json)?;
+            let bundle: BundleJson =
+                serde_json::from_value(value).map_err(EndorsementError::Json)?;
             if bundle.version != 1 {
-                return Err(EndorsementError::Version { got: bundle.version });
+                return Err(EndorsementError::Version {
+                    got: bundle.version,
+                });
             }
             bundle.tdx
         } else {
             vec![serde_json::from_value(value).map_err(EndorsementError::Json)?]
         };
-        limit("number of platform types", entries.len(), MAX_ENDORSEMENT_ENTRIES)?;
+        limit(
+            "number of platform types",
+            entries.len(),
+            MAX_ENDORSEMENT_ENTRIES,
+        )?;
         let tdx = entries
             .into_iter()
             .map(IntelEndorsements::from_json)
@@ -97,11 +104,14 @@ impl EndorsementBundle {
     /// one that isn't, then the newest. Which one is chosen decides about no check: all of them run
     /// on it.
     pub(crate) fn select(&self, fmspc: Fmspc, now: UnixTime) -> Option<&IntelEndorsements> {
-        self.tdx.iter().filter(|entry| entry.fmspc() == fmspc).max_by_key(|entry| {
-            let dates = entry.tcb_info_dates();
-            let valid = dates.issued <= now && now <= dates.next_update;
-            (entry.is_tdx(), valid, dates.issued)
-        })
+        self.tdx
+            .iter()
+            .filter(|entry| entry.fmspc() == fmspc)
+            .max_by_key(|entry| {
+                let dates = entry.tcb_info_dates();
+                let valid = dates.issued <= now && now <= dates.next_update;
+                (entry.is_tdx(), valid, dates.issued)
+            })
     }
 }
 

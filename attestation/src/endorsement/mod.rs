@@ -58,7 +58,9 @@ impl EndorsementError {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Version { .. } => "use a release of Adyton that reads this version, or make the bundle anew",
+            Self::Version { .. } => {
+                "use a release of Adyton that reads this version, or make the bundle anew"
+            }
             Self::TooLarge { .. } | Self::Json(_) | Self::Member { .. } => {
                 "fetch the collateral again (QuoteCollateralV3 JSON, or a bundle {\"version\":1,\"tdx\":[…]})"
             }

@@ -70,7 +70,9 @@ impl FromStr for Tee {
     fn from_str(name: &str) -> Result<Self, UnsupportedTee> {
         match name {
             "tdx" => Ok(Self::Tdx),
-            other => Err(UnsupportedTee { name: other.chars().take(64).collect() }),
+            other => Err(UnsupportedTee {
+                name: other.chars().take(64).collect(),
+            }),
         }
     }
 }
@@ -83,7 +85,9 @@ impl Serialize for Tee {
 
 impl<'de> Deserialize<'de> for Tee {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -208,7 +212,8 @@ impl EvidenceError {
 
     fn parts(&self) -> (&'static str, &'static str, String, String, &'static str) {
         const DAMAGED: &str = "collect the Evidence again; if it came through a file, compare its length with the original";
-        const PLATFORM: &str = "use a TDX guest whose quoting service makes DCAP quotes of version 4 or 5";
+        const PLATFORM: &str =
+            "use a TDX guest whose quoting service makes DCAP quotes of version 4 or 5";
         match self {
             Self::TooLarge { what, got, limit } => (
                 "evidence.too-large",
@@ -217,16 +222,24 @@ impl EvidenceError {
                 format!("{got} bytes"),
                 DAMAGED,
             ),
-            Self::Truncated { field, needed, left } => (
+            Self::Truncated {
+                field,
+                needed,
+                left,
+            } => (
                 "evidence.truncated",
                 field,
                 format!("{needed} bytes"),
                 format!("{left} bytes"),
                 DAMAGED,
             ),
-            Self::Version { got } => {
-                ("tdx.quote.version", "version", "4 or 5".into(), got.to_string(), PLATFORM)
-            }
+            Self::Version { got } => (
+                "tdx.quote.version",
+                "version",
+                "4 or 5".into(),
+                got.to_string(),
+                PLATFORM,
+            ),
             Self::AttestationKeyType { got } => (
                 "tdx.quote.attestation-key-type",
                 "attestation key type",
@@ -255,7 +268,11 @@ impl EvidenceError {
                 got.to_string(),
                 DAMAGED,
             ),
-            Self::CertificationType { what, expected, got } => (
+            Self::CertificationType {
+                what,
+                expected,
+                got,
+            } => (
                 "tdx.quote.certification-type",
                 what,
                 expected.to_string(),
@@ -363,18 +380,26 @@ fn bounded(what: &'static str, got: usize, limit: usize) -> Result<(), EvidenceE
 }
 
 fn is_hex(text: &str) -> bool {
-    text.strip_prefix("0x").unwrap_or(text).bytes().all(|b| b.is_ascii_hexdigit())
+    text.strip_prefix("0x")
+        .unwrap_or(text)
+        .bytes()
+        .all(|b| b.is_ascii_hexdigit())
 }
 
 fn parse_json_file(text: &str) -> Result<Evidence, EvidenceError> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|_| EvidenceError::Encoding { what: "Evidence file", expected: "JSON" })?;
+    let value: Value = serde_json::from_str(text).map_err(|_| EvidenceError::Encoding {
+        what: "Evidence file",
+        expected: "JSON",
+    })?;
     match value.get("evidence") {
         Some(evidence) => {
-            let tee = value.get("tee").and_then(Value::as_str).ok_or(EvidenceError::Encoding {
-                what: "tee",
-                expected: "the name of a TEE",
-            })?;
+            let tee = value
+                .get("tee")
+                .and_then(Value::as_str)
+                .ok_or(EvidenceError::Encoding {
+                    what: "tee",
+                    expected: "the name of a TEE",
+                })?;
             Evidence::parse_kbs(tee.parse()?, evidence)
         }
         None => Evidence::parse_kbs(Tee::Tdx, &value),
@@ -385,7 +410,10 @@ fn parse_kbs_tdx(primary_evidence: &Value) -> Result<Evidence, EvidenceError> {
     let quote = primary_evidence
         .get("quote")
         .and_then(Value::as_str)
-        .ok_or(EvidenceError::Encoding { what: "quote", expected: "a base64 string" })?;
+        .ok_or(EvidenceError::Encoding {
+            what: "quote",
+            expected: "a base64 string",
+        })?;
     let quote = base64_bounded("quote", quote, MAX_QUOTE_LEN)?;
     let evidence = TdxEvidence::parse(&quote)?;
     match primary_evidence.get("cc_eventlog") {
@@ -401,16 +429,17 @@ fn parse_kbs_tdx(primary_evidence: &Value) -> Result<Evidence, EvidenceError> {
     }
 }
 
-fn base64_bounded(
-    what: &'static str,
-    text: &str,
-    limit: usize,
-) -> Result<Vec<u8>, EvidenceError> {
+fn base64_bounded(what: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, EvidenceError> {
     // Three bytes a group of four characters: an upper bound before anything is decoded.
-    bounded(what, text.len().div_ceil(4).saturating_mul(3), limit.saturating_add(3))?;
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| EvidenceError::Encoding { what, expected: "standard base64 with padding" })?;
+    bounded(
+        what,
+        text.len().div_ceil(4).saturating_mul(3),
+        limit.saturating_add(3),
+    )?;
+    let bytes = STANDARD.decode(text).map_err(|_| EvidenceError::Encoding {
+        what,
+        expected: "standard base64 with padding",
+    })?;
     bounded(what, bytes.len(), limit)?;
     Ok(bytes)
 }

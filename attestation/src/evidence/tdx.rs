@@ -169,6 +169,8 @@ impl TdxEvidence {
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         bounded("quote", bytes.len(), MAX_QUOTE_LEN)?;
         let mut input = Reader { rest: bytes };
+        //= attestation/SPEC.md#1
+        //# A Verifier MUST refuse a quote of a version, key type, TEE type or body type that it does not know.
         let version = match input.u16("version")? {
             4 => QuoteVersion::V4,
             5 => QuoteVersion::V5,
@@ -199,7 +201,9 @@ impl TdxEvidence {
 
         let quote_len = bytes.len().saturating_sub(input.rest.len());
         if let Some(at) = input.rest.iter().position(|byte| *byte != 0) {
-            return Err(EvidenceError::TrailingBytes { offset: quote_len.saturating_add(at) });
+            return Err(EvidenceError::TrailingBytes {
+                offset: quote_len.saturating_add(at),
+            });
         }
         let raw = bytes.get(..quote_len).unwrap_or(bytes).to_vec();
         let quote = TdxQuote {
@@ -212,7 +216,11 @@ impl TdxEvidence {
             signature,
             signed_len,
         };
-        Ok(Self { raw, quote, event_log: EventLog::Absent })
+        Ok(Self {
+            raw,
+            quote,
+            event_log: EventLog::Absent,
+        })
     }
 
     pub(super) fn with_event_log(mut self, log: Vec<u8>) -> Self {
@@ -227,6 +235,9 @@ impl TdxEvidence {
     }
 
     /// Header and body exactly as signed by the attestation key.
+    //
+    //= attestation/SPEC.md#1
+    //# A Verifier MUST verify signatures over the bytes as received, not over bytes that it encoded again.
     #[must_use]
     pub fn signed_bytes(&self) -> &[u8] {
         self.raw.get(..self.quote.signed_len).unwrap_or(&self.raw)
@@ -263,7 +274,11 @@ impl BodyType {
             got => return Err(EvidenceError::BodyType { got }),
         };
         if said != expected {
-            return Err(EvidenceError::BodySize { body_type: number, expected, got: said });
+            return Err(EvidenceError::BodySize {
+                body_type: number,
+                expected,
+                got: said,
+            });
         }
         Ok(body_type)
     }
@@ -324,9 +339,18 @@ impl QuoteSignature {
         let qe_report_signature = inner.array("QE report signature")?;
         let auth_len = u32::from(inner.u16("QE authentication data length")?);
         let qe_auth_data = inner.bytes("QE authentication data", auth_len)?;
-        bounded("QE authentication data", qe_auth_data.len(), MAX_QE_AUTH_DATA_LEN)?;
-        let pck_chain_pem = inner.certification("PCK certification data", CERTIFICATION_PCK_CHAIN)?;
-        bounded("PCK certificate chain", pck_chain_pem.len(), MAX_CERTIFICATE_CHAIN_LEN)?;
+        bounded(
+            "QE authentication data",
+            qe_auth_data.len(),
+            MAX_QE_AUTH_DATA_LEN,
+        )?;
+        let pck_chain_pem =
+            inner.certification("PCK certification data", CERTIFICATION_PCK_CHAIN)?;
+        bounded(
+            "PCK certificate chain",
+            pck_chain_pem.len(),
+            MAX_CERTIFICATE_CHAIN_LEN,
+        )?;
         inner.finish("certification data")?;
         Ok(Self {
             signature,
@@ -349,7 +373,11 @@ impl<'a> Reader<'a> {
         let (head, rest) = self
             .rest
             .split_first_chunk::<N>()
-            .ok_or(EvidenceError::Truncated { field, needed: N, left: self.rest.len() })?;
+            .ok_or(EvidenceError::Truncated {
+                field,
+                needed: N,
+                left: self.rest.len(),
+            })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -367,7 +395,11 @@ impl<'a> Reader<'a> {
         let (head, rest) = self
             .rest
             .split_at_checked(needed)
-            .ok_or(EvidenceError::Truncated { field, needed, left: self.rest.len() })?;
+            .ok_or(EvidenceError::Truncated {
+                field,
+                needed,
+                left: self.rest.len(),
+            })?;
         self.rest = rest;
         Ok(head)
     }
@@ -379,7 +411,11 @@ impl<'a> Reader<'a> {
     ) -> Result<&'a [u8], EvidenceError> {
         let got = self.u16(what)?;
         if got != expected {
-            return Err(EvidenceError::CertificationType { what, expected, got });
+            return Err(EvidenceError::CertificationType {
+                what,
+                expected,
+                got,
+            });
         }
         let len = self.u32(what)?;
         self.bytes(what, len)

@@ -53,7 +53,9 @@ impl TrustAnchors {
     /// The hardware vendors' roots alone. What production uses.
     #[must_use]
     pub fn vendor() -> Self {
-        Self { insecure_extra: Vec::new() }
+        Self {
+            insecure_extra: Vec::new(),
+        }
     }
 
     /// Adds a root that no vendor stands behind, in DER or PEM. Its holder can forge any Evidence.
@@ -62,12 +64,22 @@ impl TrustAnchors {
     /// [`AnchorError::TooLarge`], [`Certificate`](AnchorError::Certificate).
     pub fn with_insecure_extra_root(mut self, der_or_pem: &[u8]) -> Result<Self, AnchorError> {
         limit("certificate in bytes", der_or_pem.len(), MAX_ANCHOR_LEN)?;
-        limit("number of extra roots", self.insecure_extra.len().saturating_add(1), MAX_EXTRA_ANCHORS)?;
+        limit(
+            "number of extra roots",
+            self.insecure_extra.len().saturating_add(1),
+            MAX_EXTRA_ANCHORS,
+        )?;
         let certificate = parse(der_or_pem).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
-        let der = certificate.to_der().map_err(|e| AnchorError::Certificate(Box::new(e)))?;
+        let der = certificate
+            .to_der()
+            .map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let subject = subject(&certificate).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let sha256 = hex::encode(ring::digest::digest(&ring::digest::SHA256, &der));
-        self.insecure_extra.push(Anchor { der, subject, used: AnchorUsed::InsecureExtra { sha256 } });
+        self.insecure_extra.push(Anchor {
+            der,
+            subject,
+            used: AnchorUsed::InsecureExtra { sha256 },
+        });
         Ok(self)
     }
 
@@ -92,16 +104,18 @@ impl TrustAnchors {
             subject: Vec::new(),
             used: AnchorUsed::Vendor,
         };
-        if chain.rest_der.iter().any(|der| der == INTEL_SGX_ROOT_CA) {
+        if chain.rest.iter().any(|link| link.der == INTEL_SGX_ROOT_CA) {
             return vendor();
         }
-        if let Some(anchor) =
-            self.insecure_extra.iter().find(|anchor| chain.rest_der.contains(&anchor.der))
+        if let Some(anchor) = self
+            .insecure_extra
+            .iter()
+            .find(|a| chain.rest.iter().any(|link| link.der == a.der))
         {
             return anchor.clone();
         }
         let last = chain.rest.last().unwrap_or(&chain.leaf);
-        let issuer = last.tbs_certificate().issuer().to_der().ok();
+        let issuer = last.issuer().to_der().ok();
         self.insecure_extra
             .iter()
             .find(|anchor| issuer.as_ref() == Some(&anchor.subject))

@@ -7,7 +7,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::{Decode as _, Encode as _};
+use der::asn1::AnyRef;
+use der::{Decode as _, Reader as _, SliceReader};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -24,7 +25,10 @@ use crate::unix_time::UnixTime;
 #[non_exhaustive]
 pub enum ChainError {
     /// Not PEM certificates, or too many or too large ones. Nothing is verified before this.
-    #[error("not a chain of 1 to {} certificates in PEM", crate::limits::MAX_CHAIN_CERTIFICATES)]
+    #[error(
+        "not a chain of 1 to {} certificates in PEM",
+        crate::limits::MAX_CHAIN_CERTIFICATES
+    )]
     Encoding,
     /// A certificate is not valid yet.
     #[error("certificate {subject} is valid from {from}, now is {now}")]
@@ -130,68 +134,139 @@ pub enum RevocationError {
     },
 }
 
+/// A certificate with its exact bytes: names are read from the one, signatures checked over the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) certificate: Certificate,
+    pub(crate) der: Vec<u8>,
+}
+
 /// A certificate chain as sent: leaf first, nothing verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    pub(crate) leaf: Certificate,
-    pub(crate) leaf_der: Vec<u8>,
+    pub(crate) leaf: Link,
     /// Everything after the leaf.
-    pub(crate) rest: Vec<Certificate>,
-    pub(crate) rest_der: Vec<Vec<u8>>,
+    pub(crate) rest: Vec<Link>,
+}
+
+impl Link {
+    /// Parses one certificate in DER.
+    pub(crate) fn parse(der: &[u8]) -> Result<Self, ChainError> {
+        let certificate = Certificate::from_der(der).map_err(|_| ChainError::Encoding)?;
+        Ok(Self {
+            certificate,
+            der: der.to_vec(),
+        })
+    }
+
+    pub(crate) fn subject(&self) -> &Name {
+        self.certificate.tbs_certificate().subject()
+    }
+
+    pub(crate) fn issuer(&self) -> &Name {
+        self.certificate.tbs_certificate().issuer()
+    }
+
+    /// The uncompressed point of the certificate's key.
+    pub(crate) fn public_key(&self) -> &[u8] {
+        self.certificate
+            .tbs_certificate()
+            .subject_public_key_info()
+            .subject_public_key
+            .raw_bytes()
+    }
+
+    /// The subject for people, bounded: it comes from outside and ends up in logs.
+    fn name(&self) -> String {
+        shortened(self.subject())
+    }
+
+    fn signed_by(&self, issuer: &Self) -> Result<(), ChainError> {
+        verify_signed(&self.der, self.certificate.signature().raw_bytes(), issuer).ok_or_else(
+            || ChainError::Signature {
+                subject: self.name(),
+            },
+        )
+    }
+
+    fn within_validity(&self, now: UnixTime) -> Result<(), ChainError> {
+        let validity = self.certificate.tbs_certificate().validity();
+        let from = unix_time(&validity.not_before);
+        let until = unix_time(&validity.not_after);
+        if now < from {
+            return Err(ChainError::NotYetValid {
+                subject: self.name(),
+                from,
+                now,
+            });
+        }
+        if until < now {
+            return Err(ChainError::Expired {
+                subject: self.name(),
+                until,
+                now,
+            });
+        }
+        Ok(())
+    }
+
+    fn is_ca(&self) -> bool {
+        matches!(
+            self.certificate
+                .tbs_certificate()
+                .get_extension::<BasicConstraints>(),
+            Ok(Some((_, BasicConstraints { ca: true, .. })))
+        )
+    }
 }
 
 impl Chain {
     /// Parses a PEM chain, with every bound checked before anything is kept.
     pub(crate) fn parse_pem(pem: &[u8]) -> Result<Self, ChainError> {
-        let mut certificates = Vec::new();
-        let mut ders = Vec::new();
+        let mut links = Vec::new();
         for der in CertificateDer::pem_slice_iter(pem) {
             let der = der.map_err(|_| ChainError::Encoding)?;
-            if ders.len() == MAX_CHAIN_CERTIFICATES || der.len() > MAX_CERTIFICATE_LEN {
+            if links.len() == MAX_CHAIN_CERTIFICATES || der.len() > MAX_CERTIFICATE_LEN {
                 return Err(ChainError::Encoding);
             }
-            certificates.push(Certificate::from_der(&der).map_err(|_| ChainError::Encoding)?);
-            ders.push(der.to_vec());
+            links.push(Link::parse(&der)?);
         }
-        if !is_nothing_but(pem, &ders) {
+        if !is_nothing_but(pem, &links) {
             return Err(ChainError::Encoding);
         }
-        let mut certificates = certificates.into_iter();
-        let mut ders = ders.into_iter();
-        let (Some(leaf), Some(leaf_der)) = (certificates.next(), ders.next()) else {
-            return Err(ChainError::Encoding);
-        };
-        Ok(Self { leaf, leaf_der, rest: certificates.collect(), rest_der: ders.collect() })
+        let mut links = links.into_iter();
+        let leaf = links.next().ok_or(ChainError::Encoding)?;
+        Ok(Self {
+            leaf,
+            rest: links.collect(),
+        })
     }
 
     /// Climbs from the leaf to the anchor. Gives back the intermediate certificates on the way.
-    pub(crate) fn verify(
-        &self,
-        anchor: &Certificate,
-        now: UnixTime,
-    ) -> Result<Vec<&Certificate>, ChainError> {
+    pub(crate) fn verify(&self, anchor: &Link, now: UnixTime) -> Result<Vec<&Link>, ChainError> {
         let mut intermediates = Vec::new();
         let mut current = &self.leaf;
         loop {
-            within_validity(current, now)?;
-            let issuer = current.tbs_certificate().issuer();
-            if issuer == anchor.tbs_certificate().subject() {
-                signed_by(current, anchor)?;
+            current.within_validity(now)?;
+            if current.issuer() == anchor.subject() {
+                current.signed_by(anchor)?;
                 return Ok(intermediates);
             }
             let next = self
                 .rest
                 .iter()
-                .find(|candidate| candidate.tbs_certificate().subject() == issuer)
+                .find(|candidate| candidate.subject() == current.issuer())
                 .filter(|_| intermediates.len() < MAX_CHAIN_CERTIFICATES)
                 .ok_or_else(|| ChainError::UnknownIssuer {
-                    subject: subject(current),
-                    issuer: shortened(issuer),
+                    subject: current.name(),
+                    issuer: shortened(current.issuer()),
                 })?;
-            if !is_ca(next) {
-                return Err(ChainError::Role { subject: subject(next) });
+            if !next.is_ca() {
+                return Err(ChainError::Role {
+                    subject: next.name(),
+                });
             }
-            signed_by(current, next)?;
+            current.signed_by(next)?;
             intermediates.push(next);
             current = next;
         }
@@ -199,46 +274,40 @@ impl Chain {
 
     /// Refuses certificates that no path would use: everything in a chain is on the way from the leaf
     /// to the anchor, or is the anchor itself, byte for byte.
-    pub(crate) fn refuse_foreign(
-        &self,
-        anchor: &Certificate,
-        anchor_der: &[u8],
-    ) -> Result<(), ChainError> {
-        let anchor_name = anchor.tbs_certificate().subject();
+    pub(crate) fn refuse_foreign(&self, anchor: &Link) -> Result<(), ChainError> {
         let mut current = &self.leaf;
-        for (certificate, der) in self.rest.iter().zip(&self.rest_der) {
-            let name = certificate.tbs_certificate().subject();
-            let is_next = name == current.tbs_certificate().issuer();
-            let is_above_anchor = current.tbs_certificate().subject() == anchor_name;
-            let is_imitation = name == anchor_name && der != anchor_der;
+        for link in &self.rest {
+            let is_next = link.subject() == current.issuer();
+            let is_above_anchor = current.subject() == anchor.subject();
+            let is_imitation = link.subject() == anchor.subject() && link.der != anchor.der;
             if !is_next || is_above_anchor || is_imitation {
-                return Err(ChainError::Foreign { subject: subject(certificate) });
+                return Err(ChainError::Foreign {
+                    subject: link.name(),
+                });
             }
-            current = certificate;
+            current = link;
         }
         Ok(())
     }
 
     /// As [`verify`](Self::verify), for a signer of documents: the anchor itself must have issued it.
-    pub(crate) fn verify_direct(
-        &self,
-        anchor: &Certificate,
-        now: UnixTime,
-    ) -> Result<(), ChainError> {
+    pub(crate) fn verify_direct(&self, anchor: &Link, now: UnixTime) -> Result<(), ChainError> {
         match self.verify(anchor, now)?.is_empty() {
             true => Ok(()),
-            false => Err(ChainError::Role { subject: subject(&self.leaf) }),
+            false => Err(ChainError::Role {
+                subject: self.leaf.name(),
+            }),
         }
     }
 }
 
 /// Whether the text is these certificates and white space, and nothing else: PEM readers skip what
 /// they don't know, and what is skipped here might be read there. Chains in quotes may end in a NUL.
-fn is_nothing_but(pem: &[u8], ders: &[Vec<u8>]) -> bool {
+fn is_nothing_but(pem: &[u8], links: &[Link]) -> bool {
     let pem = pem.strip_suffix(&[0]).unwrap_or(pem);
     let given = pem.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let blocks = ders.iter().flat_map(|der| {
-        let base64 = STANDARD.encode(der);
+    let blocks = links.iter().flat_map(|link| {
+        let base64 = STANDARD.encode(&link.der);
         format!("-----BEGINCERTIFICATE-----{base64}-----ENDCERTIFICATE-----").into_bytes()
     });
     given.copied().eq(blocks)
@@ -254,7 +323,7 @@ impl RevocationList {
     pub(crate) fn verify(
         list: &'static str,
         der: &[u8],
-        issuer: &Certificate,
+        issuer: &Link,
         now: UnixTime,
     ) -> Result<Self, RevocationError> {
         if der.len() > MAX_CRL_LEN {
@@ -263,17 +332,15 @@ impl RevocationList {
         let parsed: CertificateList =
             CertificateList::from_der(der).map_err(|_| RevocationError::Encoding { list })?;
         let tbs = &parsed.tbs_cert_list;
-        if &tbs.issuer != issuer.tbs_certificate().subject() {
+        if &tbs.issuer != issuer.subject() {
             return Err(RevocationError::Issuer {
                 list,
-                expected: subject(issuer),
+                expected: issuer.name(),
                 got: shortened(&tbs.issuer),
             });
         }
-        let signed = tbs.to_der().map_err(|_| RevocationError::Encoding { list })?;
-        public_key(issuer)
-            .verify(&signed, parsed.signature.raw_bytes())
-            .map_err(|_| RevocationError::Signature { list })?;
+        verify_signed(der, parsed.signature.raw_bytes(), issuer)
+            .ok_or(RevocationError::Signature { list })?;
         let from = unix_time(&tbs.this_update);
         if now < from {
             return Err(RevocationError::NotYetValid { list, from, now });
@@ -287,8 +354,8 @@ impl RevocationList {
     }
 
     /// Refuses a certificate that is on the list.
-    pub(crate) fn refuse_listed(&self, certificate: &Certificate) -> Result<(), RevocationError> {
-        let serial = certificate.tbs_certificate().serial_number();
+    pub(crate) fn refuse_listed(&self, link: &Link) -> Result<(), RevocationError> {
+        let serial = link.certificate.tbs_certificate().serial_number();
         let listed = self
             .list
             .tbs_cert_list
@@ -299,60 +366,27 @@ impl RevocationList {
         match listed {
             false => Ok(()),
             true => Err(RevocationError::Revoked {
-                subject: subject(certificate),
+                subject: link.name(),
                 serial: hex::encode(serial.as_bytes()),
             }),
         }
     }
 }
 
-/// The key of a certificate, for ECDSA P-256 with SHA-256, the only algorithm of Intel's PKI.
-pub(crate) fn public_key(certificate: &Certificate) -> UnparsedPublicKey<Vec<u8>> {
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key_bytes(certificate))
-}
-
-/// The uncompressed point of a certificate's key.
-pub(crate) fn public_key_bytes(certificate: &Certificate) -> Vec<u8> {
-    certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes().to_vec()
-}
-
-fn signed_by(certificate: &Certificate, issuer: &Certificate) -> Result<(), ChainError> {
-    let invalid = || ChainError::Signature { subject: subject(certificate) };
-    let signed = certificate.tbs_certificate().to_der().map_err(|_| invalid())?;
-    public_key(issuer)
-        .verify(&signed, certificate.signature().raw_bytes())
-        .map_err(|_| invalid())
-}
-
-fn within_validity(certificate: &Certificate, now: UnixTime) -> Result<(), ChainError> {
-    let validity = certificate.tbs_certificate().validity();
-    let from = unix_time(&validity.not_before);
-    let until = unix_time(&validity.not_after);
-    if now < from {
-        return Err(ChainError::NotYetValid { subject: subject(certificate), from, now });
-    }
-    if until < now {
-        return Err(ChainError::Expired { subject: subject(certificate), until, now });
-    }
-    Ok(())
-}
-
-fn is_ca(certificate: &Certificate) -> bool {
-    matches!(
-        certificate.tbs_certificate().get_extension::<BasicConstraints>(),
-        Ok(Some((_, BasicConstraints { ca: true, .. })))
-    )
+/// Checks the signature of a certificate or list over its first part, as received. ECDSA P-256 with
+/// SHA-256 is the only algorithm of Intel's PKI.
+fn verify_signed(der: &[u8], signature: &[u8], issuer: &Link) -> Option<()> {
+    let outer = AnyRef::from_der(der).ok()?;
+    let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, issuer.public_key())
+        .verify(signed, signature)
+        .ok()
 }
 
 fn unix_time(time: &x509_cert::time::Time) -> UnixTime {
     UnixTime(time.to_unix_duration().as_secs())
 }
 
-fn subject(certificate: &Certificate) -> String {
-    shortened(certificate.tbs_certificate().subject())
-}
-
-/// A name for people, bounded: it comes from outside and ends up in logs.
 fn shortened(name: &Name) -> String {
     name.to_string().chars().take(200).collect()
 }

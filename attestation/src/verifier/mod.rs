@@ -55,7 +55,14 @@ pub fn verify(
     expected: &ReportData,
     now: UnixTime,
 ) -> Result<Verified<Claims>, VerifyError> {
-    verify_with(evidence, endorsements, anchors, expected, now, &VerifyOptions::default())
+    verify_with(
+        evidence,
+        endorsements,
+        anchors,
+        expected,
+        now,
+        &VerifyOptions::default(),
+    )
 }
 
 /// Verifies Evidence against Endorsements and roots at a time.
@@ -66,6 +73,9 @@ pub fn verify(
 ///
 /// # Errors
 /// The first rung that fails, in the order of `SPEC.md`.
+//
+//= attestation/SPEC.md#1
+//# A Verifier MUST NOT take Endorsements or trust anchors from whoever sends the Evidence.
 pub fn verify_with(
     evidence: &Evidence,
     endorsements: &EndorsementBundle,
@@ -75,10 +85,8 @@ pub fn verify_with(
     options: &VerifyOptions,
 ) -> Result<Verified<Claims>, VerifyError> {
     match evidence {
-        Evidence::Tdx(tdx) => {
-            tdx::verify(tdx, endorsements, anchors, expected, now, options)
-                .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims))))
-        }
+        Evidence::Tdx(tdx) => tdx::verify(tdx, endorsements, anchors, expected, now, options)
+            .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims)))),
     }
 }
 

@@ -19,13 +19,11 @@ pub(super) fn verify(climb: &Climb<'_>) -> Result<TdxClaims, VerifyError> {
     let refused = |error: anyhow::Error| VerifyError::Library {
         detail: format!("{error:#}").chars().take(300).collect(),
     };
-    let verifier =
-        QuoteVerifier::<RingConfig>::new_with_config(climb.pck.anchor.der.clone()).allow_debug(
-            match climb.options.debug_guests {
-                DebugGuests::Refuse => false,
-                DebugGuests::InsecureLeaveToAppraisal => true,
-            },
-        );
+    let verifier = QuoteVerifier::<RingConfig>::new_with_config(climb.pck.anchor.der.clone())
+        .allow_debug(match climb.options.debug_guests {
+            DebugGuests::Refuse => false,
+            DebugGuests::InsecureLeaveToAppraisal => true,
+        });
     // No policy of the library's: which status, age and platform are acceptable is our appraisal's.
     let policy = QuotePolicy::claims_only(climb.now.0);
     let verified = verifier
@@ -44,7 +42,15 @@ fn claims(climb: &Climb<'_>, verified: QuoteClaims) -> Result<TdxClaims, VerifyE
     // the same, or one of them reads what the other did not verify.
     let body = &climb.evidence.quote().body;
     let seen = verified.report.as_td10().map(|td| {
-        (td.mr_td, td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3, td.mr_config_id, td.report_data)
+        (
+            td.mr_td,
+            td.rt_mr0,
+            td.rt_mr1,
+            td.rt_mr2,
+            td.rt_mr3,
+            td.mr_config_id,
+            td.report_data,
+        )
     });
     let ours = (
         body.mrtd.0,
@@ -90,6 +96,8 @@ fn claims(climb: &Climb<'_>, verified: QuoteClaims) -> Result<TdxClaims, VerifyE
             issued: tcb_info.issued.min(qe_identity.issued),
             expires: UnixTime(verified.earliest_expiration_date),
         },
+        //= attestation/SPEC.md#1
+        //# A Verifier MUST show the use of an anchor other than the vendor's in its claims (`root`).
         root: climb.pck.anchor.used.clone(),
     })
 }

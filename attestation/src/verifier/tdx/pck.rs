@@ -5,14 +5,12 @@
 
 use dcap_qvl::configs::RingConfig;
 use dcap_qvl::intel::parse_pck_extension_with;
-use der::Decode as _;
-use x509_cert::Certificate;
 
 use crate::claims::{Fmspc, Ppid};
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::{Anchor, TrustAnchors};
-use crate::verifier::chain::{Chain, ChainError, RevocationList};
+use crate::verifier::chain::{Chain, Link, RevocationList};
 use crate::verifier::error::VerifyError;
 use crate::verifier::tdx::Climb;
 
@@ -20,7 +18,7 @@ use crate::verifier::tdx::Climb;
 pub(super) struct PckCertificate {
     pub(super) chain: Chain,
     pub(super) anchor: Anchor,
-    pub(super) anchor_certificate: Certificate,
+    pub(super) anchor_link: Link,
     pub(super) fmspc: Fmspc,
     pub(super) ppid: Ppid,
     pub(super) pce_id: Vec<u8>,
@@ -40,13 +38,15 @@ impl PckCertificate {
             source,
         })?;
         let anchor = anchors.for_intel_chain(&chain);
-        let anchor_certificate =
-            Certificate::from_der(&anchor.der).map_err(|_| VerifyError::PckChain {
-                anchor: anchor.used.clone(),
-                source: ChainError::Encoding,
-            })?;
-        let extension = parse_pck_extension_with::<RingConfig>(&chain.leaf_der)
-            .map_err(|_| VerifyError::PckExtension { member: "SGX extension" })?;
+        let anchor_link = Link::parse(&anchor.der).map_err(|source| VerifyError::PckChain {
+            anchor: anchor.used.clone(),
+            source,
+        })?;
+        let extension = parse_pck_extension_with::<RingConfig>(&chain.leaf.der).map_err(|_| {
+            VerifyError::PckExtension {
+                member: "SGX extension",
+            }
+        })?;
         let ppid: [u8; 16] = extension
             .ppid
             .try_into()
@@ -54,7 +54,7 @@ impl PckCertificate {
         Ok(Self {
             chain,
             anchor,
-            anchor_certificate,
+            anchor_link,
             fmspc: Fmspc(extension.fmspc),
             ppid: Ppid(ppid),
             pce_id: extension.pce_id,
@@ -66,15 +66,21 @@ impl PckCertificate {
     /// T2, the half that the library leaves out: nothing in the chain but the path and the anchor.
     pub(super) fn refuse_foreign(&self) -> Result<(), VerifyError> {
         self.chain
-            .refuse_foreign(&self.anchor_certificate, &self.anchor.der)
-            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
+            .refuse_foreign(&self.anchor_link)
+            .map_err(|source| VerifyError::PckChain {
+                anchor: self.anchor.used.clone(),
+                source,
+            })
     }
 
     /// T2: from the PCK certificate to the anchor.
-    pub(super) fn verify_chain(&self, now: UnixTime) -> Result<Vec<&Certificate>, VerifyError> {
+    pub(super) fn verify_chain(&self, now: UnixTime) -> Result<Vec<&Link>, VerifyError> {
         self.chain
-            .verify(&self.anchor_certificate, now)
-            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
+            .verify(&self.anchor_link, now)
+            .map_err(|source| VerifyError::PckChain {
+                anchor: self.anchor.used.clone(),
+                source,
+            })
     }
 }
 
@@ -88,17 +94,17 @@ pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
     let root_list = RevocationList::verify(
         "root CA's revocation list",
         &collateral.root_ca_crl,
-        &pck.anchor_certificate,
+        &pck.anchor_link,
         climb.now,
     )
     .map_err(refused("the PCK CA and the TCB signer"))?;
     root_list
-        .refuse_listed(&pck.anchor_certificate)
+        .refuse_listed(&pck.anchor_link)
         .map_err(refused("the root CA"))?;
 
     let intermediates = pck.verify_chain(climb.now)?;
     // The list of the PCK certificate's own issuer; an issuer above it is on the root's list.
-    let issuer = intermediates.first().copied().unwrap_or(&pck.anchor_certificate);
+    let issuer = intermediates.first().copied().unwrap_or(&pck.anchor_link);
     let pck_list = RevocationList::verify(
         "PCK CA's revocation list",
         &collateral.pck_crl,
@@ -106,17 +112,26 @@ pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
         climb.now,
     )
     .map_err(refused("the PCK certificate"))?;
-    pck_list.refuse_listed(&pck.chain.leaf).map_err(refused("the PCK certificate"))?;
+    pck_list
+        .refuse_listed(&pck.chain.leaf)
+        .map_err(refused("the PCK certificate"))?;
     for intermediate in intermediates {
-        root_list.refuse_listed(intermediate).map_err(refused("the PCK CA"))?;
+        root_list
+            .refuse_listed(intermediate)
+            .map_err(refused("the PCK CA"))?;
     }
     for (pem, subject) in [
         (&collateral.tcb_info_issuer_chain, "the TCB info's signer"),
-        (&collateral.qe_identity_issuer_chain, "the QE identity's signer"),
+        (
+            &collateral.qe_identity_issuer_chain,
+            "the QE identity's signer",
+        ),
     ] {
         // A chain that can't be read is refused by T4 or T5, with its name.
         if let Ok(chain) = Chain::parse_pem(pem.as_bytes()) {
-            root_list.refuse_listed(&chain.leaf).map_err(refused(subject))?;
+            root_list
+                .refuse_listed(&chain.leaf)
+                .map_err(refused(subject))?;
         }
     }
     Ok(())

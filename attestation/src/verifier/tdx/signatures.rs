@@ -5,7 +5,6 @@
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::evidence::TdxEvidence;
-use crate::verifier::chain::public_key_bytes;
 use crate::verifier::error::VerifyError;
 use crate::verifier::tdx::pck::PckCertificate;
 
@@ -63,8 +62,11 @@ pub(super) fn qe_report_signature(
     pck: &PckCertificate,
 ) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_key_bytes(&pck.chain.leaf))
-        .verify(signature.qe_report.as_slice(), &signature.qe_report_signature)
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.chain.leaf.public_key())
+        .verify(
+            signature.qe_report.as_slice(),
+            &signature.qe_report_signature,
+        )
         .map_err(|_| VerifyError::QeReportSignature)
 }
 

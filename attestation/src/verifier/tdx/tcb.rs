@@ -45,11 +45,15 @@ fn level_for(climb: &Climb<'_>, svn: TeeTcbSvn) -> Result<(), VerifyError> {
                 .is_ok_and(|missing| missing.is_empty())
         })
         .ok_or_else(no_level)?;
+    //= attestation/SPEC.md#1
+    //# A Verifier MUST refuse `Revoked` and a platform that no TCB level covers, whatever a policy says.
     if level.tcb_status == VendorStatus::Revoked {
         return Err(VerifyError::TcbRevoked);
     }
 
-    let Some(identity) = module(info, svn)? else { return Ok(()) };
+    let Some(identity) = module(info, svn)? else {
+        return Ok(());
+    };
     let module_level = identity
         .tcb_levels
         .iter()
@@ -61,7 +65,10 @@ fn level_for(climb: &Climb<'_>, svn: TeeTcbSvn) -> Result<(), VerifyError> {
                 .iter()
                 .map(|level| level.tcb.isvsvn)
                 .min()
-                .map_or_else(|| "none is listed".into(), |lowest| format!("at least {lowest}")),
+                .map_or_else(
+                    || "none is listed".into(),
+                    |lowest| format!("at least {lowest}"),
+                ),
             got: svn.0[0].to_string(),
         })?;
     if module_level.tcb_status == VendorStatus::Revoked {
@@ -88,8 +95,12 @@ fn module(
     svn: TeeTcbSvn,
 ) -> Result<Option<&dcap_qvl::tcb_info::TdxModuleIdentity>, VerifyError> {
     info.tdx_module_identity(&svn.0).map_err(|_| {
-        let known: Vec<&str> =
-            info.tdx_module_identities.iter().take(8).map(|module| module.id.as_str()).collect();
+        let known: Vec<&str> = info
+            .tdx_module_identities
+            .iter()
+            .take(8)
+            .map(|module| module.id.as_str())
+            .collect();
         VerifyError::TdxModule {
             field: "version",
             expected: known.join(", "),
@@ -124,7 +135,9 @@ fn module_identity(climb: &Climb<'_>) -> Result<(), VerifyError> {
     }
     let number = |text: &str| -> Option<u64> {
         let mut bytes = [0; 8];
-        hex::decode_to_slice(text, &mut bytes).ok().map(|()| u64::from_le_bytes(bytes))
+        hex::decode_to_slice(text, &mut bytes)
+            .ok()
+            .map(|()| u64::from_le_bytes(bytes))
     };
     let seam = u64::from_le_bytes(body.seam_attributes);
     let fits = match (number(attributes), number(mask)) {
