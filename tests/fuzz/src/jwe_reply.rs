@@ -11,11 +11,18 @@ const MINIMUM_VERSION: u64 = 3;
 
 /// Parses and decrypts; whatever authenticates is what was encrypted, for the resource asked for.
 pub fn run(data: &[u8]) {
+    opened(data);
+}
+
+/// Whether one of the keys opened the reply.
+fn opened(data: &[u8]) -> bool {
     let Ok(reply) = JweResponse::parse(data) else {
-        return;
+        return false;
     };
+    let mut opened = false;
     for key in [fixed_key(), fixed_p521_key()] {
         if let Ok(unwrapped) = key.decrypt(&reply, &resource()) {
+            opened = true;
             assert_eq!(unwrapped.plaintext.as_slice(), SECRET);
             match unwrapped.resource {
                 ResourceBinding::Confirmed => {
@@ -27,6 +34,7 @@ pub fn run(data: &[u8]) {
     }
     let again = serde_json::to_vec(&reply).expect("a reply serialises");
     assert_eq!(JweResponse::parse(&again).expect("our own reply parses"), reply);
+    opened
 }
 
 fn resource() -> ResourcePath {
@@ -51,4 +59,15 @@ pub fn seeds() -> Vec<Vec<u8>> {
         }
     }
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_replies_open_so_that_forgeries_could() {
+        let opens: Vec<bool> = seeds().iter().map(|seed| opened(seed)).collect();
+        assert_eq!(opens, [true, false, true, true, false, true]);
+    }
 }

@@ -43,7 +43,10 @@ targets! {
     rcar_message
     reference_values
     release_policy
+    request_framing
     resource_path
     sealed_header
+    sealed_manifest
+    sealed_model
     tee_public_key
 }

@@ -21,12 +21,17 @@ static PLAINTEXT: LazyLock<Vec<u8>> =
 
 /// Opens by range and as a whole; what opens is what was sealed, and a refusal leaves nothing.
 pub fn run(data: &[u8]) {
+    opened(data);
+}
+
+/// Whether the whole model opened.
+fn opened(data: &[u8]) -> bool {
     let Some((length, rest)) = data.split_first_chunk::<4>() else {
-        return;
+        return false;
     };
     let Some((manifest, object)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)
     else {
-        return;
+        return false;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sealed = folder.path().join("sealed");
@@ -38,10 +43,10 @@ pub fn run(data: &[u8]) {
     write(&sealed.join(format!("{FILE}.sealed")), object);
 
     let Ok(model) = SealedModel::load(&sealed) else {
-        return;
+        return false;
     };
     let Ok(unlocked) = model.unlock(&model_key(), &Requirements::default()) else {
-        return;
+        return false;
     };
     assert_eq!(unlocked.manifest().name(), NAME, "a changed manifest is authentic");
     assert_eq!(unlocked.manifest().version(), VERSION, "a changed manifest is authentic");
@@ -63,10 +68,12 @@ pub fn run(data: &[u8]) {
         Ok(opened) => {
             let contents = fs::read(opened.path().join(FILE)).expect("an opened file");
             assert!(contents == *PLAINTEXT, "a changed object was opened");
+            true
         }
         Err(_) => {
             let left = fs::read_dir(&target).expect("the target").count();
             assert_eq!(left, 0, "a refused model left something behind");
+            false
         }
     }
 }
@@ -117,4 +124,15 @@ pub(crate) fn sealed() -> (Vec<u8>, Vec<u8>) {
     job.run(vec![recipient], &NoProgress).expect("a sealed model");
     let read = |name: &str| fs::read(out.join(name)).expect("a sealed file");
     (read("model.json"), read(&format!("{FILE}.sealed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sound_seed_opens_so_that_forgeries_could() {
+        let opens: Vec<bool> = seeds().iter().map(|seed| opened(seed)).collect();
+        assert_eq!(opens, [true, false, false, false, false, false]);
+    }
 }

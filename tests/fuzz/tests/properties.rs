@@ -212,8 +212,11 @@ properties! {
     rcar_message
     reference_values
     release_policy
+    request_framing
     resource_path
     sealed_header
+    sealed_manifest
+    sealed_model
     tee_public_key
 }
 
