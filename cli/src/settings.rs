@@ -94,7 +94,7 @@ impl From<SettingsError> for Failure {
             SettingsError::Missing { flag, variable, key, .. } => {
                 Self::new(Exit::Usage, "broker.settings", message)
                     .expected(format!("{flag}, or {variable}, or `{key}` in the configuration file"))
-                    .remedy(format!("add {flag}; the broker prints its value when it starts"))
+                    .remedy(format!("add {flag}"))
             }
             SettingsError::HalfIdentity => Self::new(Exit::Usage, "broker.settings", message)
                 .expected("--admin-cert-file together with --admin-key-file")

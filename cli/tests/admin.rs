@@ -236,8 +236,7 @@ fn without_settings_the_flag_the_variable_and_the_key_are_named() {
     assert_eq!(
         ran.err,
         "error[broker.settings]: the broker's URL was not given\n  expected  --broker URL, or ADYTON_BROKER, \
-         or `broker` in the configuration file\n  remedy    add --broker URL; the broker prints its value \
-         when it starts\n"
+         or `broker` in the configuration file\n  remedy    add --broker URL\n"
     );
 }
 

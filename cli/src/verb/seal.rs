@@ -331,10 +331,13 @@ fn seal_failure(error: &SealError) -> Failure {
             .remedy(format!(
                 "convert the file to safetensors, or leave it out; if you trust it: --allow-format {format}"
             )),
-        SealError::Io { source, .. } => failure
-            .got(source.to_string())
+        SealError::Io { .. } => failure
             .expected("a readable source, and a writable folder with room for the output")
             .remedy(error.remedy()),
+        SealError::Manifest(_) => failure
+            .expected("a name, a version and keys that the format allows")
+            .remedy(error.remedy()),
+        SealError::Key(_) => failure.remedy(error.remedy()),
         _ => failure
             .expected("a folder of plain files, and an output beside it that does not exist yet")
             .remedy(error.remedy()),

@@ -66,6 +66,8 @@ impl Page<'_> {
         ));
         let json = json!({
             "verified": false,
+            "genuine": false,
+            "accepted": false,
             "url": self.url,
             "at": self.at,
             "rungs": self.ladder.map(|ladder| &ladder.rungs),
@@ -102,7 +104,7 @@ impl Page<'_> {
             let line = format!("INSECURE: {}", printable(line));
             text.push_str(&format!("{}\n", paint.text(Tone::Warn, &line)));
         }
-        text.push_str(&verdict(comparison, reasons, paint));
+        text.push_str(&verdict(claims, comparison, reasons, paint));
         let report = self.report;
         let (appraised, matched) = match comparison {
             Comparison::NotAsked => ("not-asked", None),
@@ -111,6 +113,8 @@ impl Page<'_> {
         };
         let json = json!({
             "verified": true,
+            "genuine": picture::is_genuine(claims),
+            "accepted": reasons.is_empty(),
             "appraisal": appraised,
             "reference_values": matched,
             "url": self.url,
@@ -153,7 +157,7 @@ impl Page<'_> {
         );
         facts.add("model id", &model.id);
         facts.add("key", &model.kid);
-        facts.add("manifest", shortened(&hex::encode(report.manifest_digest)));
+        facts.add("manifest", hex::encode(report.manifest_digest));
         facts.add(
             "configuration",
             shortened(&hex::encode(report.config_digest)),
@@ -196,17 +200,18 @@ fn protections(protections: &Protections) -> Cell {
     }
 }
 
-fn verdict(comparison: &Comparison, reasons: &[Reason], paint: Paint) -> String {
+fn verdict(claims: &Claims, comparison: &Comparison, reasons: &[Reason], paint: Paint) -> String {
     let good = paint.text(Tone::Good, "✓");
     let bad = paint.text(Tone::Bad, "✗");
+    let what = picture::what(claims);
     match comparison {
         Comparison::NotAsked if reasons.is_empty() => format!(
-            "{good} Genuine TEE, measurements not compared: give --reference-values to know what runs in it.\n"
+            "{good} {what}, measurements not compared: give --reference-values to know what runs in it.\n"
         ),
         Comparison::Accepted { reference_values } if reasons.is_empty() => format!(
-            "{good} Genuine TEE, and its measurements are those of `{}`.\n",
+            "{good} {what}, and its measurements are those of `{}`.\n",
             printable(reference_values)
         ),
-        _ => format!("{bad} Genuine TEE, but not what was expected.\n"),
+        _ => format!("{bad} {what}, but not what was expected.\n"),
     }
 }

@@ -30,6 +30,25 @@ fn rung_row(rung: &RungOutcome) -> [Cell; 4] {
     ]
 }
 
+/// Whether the chain of signatures ended in a hardware vendor's root. Under an extra root the claims may be
+/// as sound as can be and still come from a simulation.
+pub(super) fn is_genuine(claims: &Claims) -> bool {
+    match claims {
+        Claims::Tdx(tdx) => tdx.root == AnchorUsed::Vendor,
+        // A TEE that this version cannot show is not called genuine by it.
+        _ => false,
+    }
+}
+
+/// What was verified, in the words of the last line.
+pub(super) fn what(claims: &Claims) -> &'static str {
+    if is_genuine(claims) {
+        "Genuine TEE"
+    } else {
+        "TEE under an INSECURE root (nothing is known about hardware)"
+    }
+}
+
 /// Claims as facts; long values shortened, because JSON output has them in full.
 pub(super) fn claims(claims: &Claims, paint: Paint) -> String {
     match claims {

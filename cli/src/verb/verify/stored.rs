@@ -49,9 +49,10 @@ pub(super) fn run(
         text.push_str(&picture::claims(claims, paint));
     }
     text.push('\n');
-    text.push_str(&verdict(passed, paint));
+    text.push_str(&verdict(&ladder, paint));
     let json = json!({
-        "genuine": passed,
+        "verified": passed,
+        "genuine": passed && ladder.claims.as_ref().is_some_and(picture::is_genuine),
         "fresh": null,
         "tee": evidence.tee().as_str(),
         "at": at,
@@ -68,15 +69,14 @@ pub(super) fn run(
     }
 }
 
-fn verdict(passed: bool, paint: Paint) -> String {
-    if passed {
-        format!(
-            "{} A genuine TEE signed this. Freshness and binding are not shown by a file; measurements were not \
-             compared.\n",
-            paint.text(Tone::Good, "✓")
-        )
-    } else {
-        format!("{} Refused.\n", paint.text(Tone::Bad, "✗"))
+fn verdict(ladder: &Ladder, paint: Paint) -> String {
+    match &ladder.claims {
+        Some(claims) if ladder.all_passed() => format!(
+            "{} {} signed this. Freshness and binding cannot be shown by a file; measurements were not compared.\n",
+            paint.text(Tone::Good, "✓"),
+            picture::what(claims)
+        ),
+        _ => format!("{} Refused.\n", paint.text(Tone::Bad, "✗")),
     }
 }
 
