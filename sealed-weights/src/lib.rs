@@ -32,13 +32,17 @@ pub mod key;
 pub mod limits;
 pub mod locked_memory;
 pub mod manifest;
+mod object;
 pub mod open;
 pub mod path;
+mod pieces;
 pub mod progress;
 pub mod range;
 pub mod recipient;
 pub mod seal;
+mod source;
 pub mod target;
+mod wipe;
 
 pub use error::{Layer, ObjectError, OpenError, RequirementError, SealError};
 pub use formats::{FileFormat, RiskyFormat};

@@ -7,9 +7,17 @@
 //! Against: a host that mounts a disk where memory was asked for, swap, a half-opened model left
 //! behind by a crash, symbolic links planted in the target.
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::path::ModelPath;
+use crate::wipe::wipe;
 
 /// Which file systems may receive plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,41 +134,495 @@ pub struct TargetCheck {
     pub swap: Option<String>,
 }
 
+/// File systems whose contents live in memory only.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
+
+/// The name of the opened model in its target.
+pub const MODEL_FOLDER: &str = "model";
+const MODEL_NAME: &CStr = c"model";
+const PARTS_NAME: &CStr = c"parts";
+/// The prefix of folders in which models are being opened.
+const STAGING_PREFIX: &str = ".opening-";
+
 impl TargetCheck {
     /// Asks the kernel.
     ///
     /// # Errors
     /// [`TargetError::Io`].
-    pub fn probe(_target: &Path) -> Result<Self, TargetError> {
-        Err(TargetError::Busy {
-            path: PathBuf::new(),
+    pub fn probe(target: &Path) -> Result<Self, TargetError> {
+        Self::of(&open_folder(target)?, target)
+    }
+
+    fn of(folder: &OwnedFd, target: &Path) -> Result<Self, TargetError> {
+        let failed = |action| {
+            move |source: io::Error| TargetError::Io {
+                action,
+                path: target.to_owned(),
+                source,
+            }
+        };
+        let facts = rustix::fs::fstatfs(folder)
+            .map_err(|e| failed("look at the file system of")(e.into()))?;
+        // `f_type` is a signed word on some platforms; the magic numbers are 32 bits.
+        let filesystem = (facts.f_type as u64) & 0xFFFF_FFFF;
+        let memory_backed = matches!(filesystem, TMPFS_MAGIC | RAMFS_MAGIC);
+        let of_filesystem = match facts.f_blocks {
+            // Without a size: ramfs, or a tmpfs mounted with `size=0`.
+            0 if memory_backed => u64::MAX,
+            _ => facts
+                .f_bavail
+                .saturating_mul(u64::try_from(facts.f_bsize).unwrap_or(0)),
+        };
+        let available_bytes = match memory_backed {
+            true => of_filesystem.min(free_memory(&read("/proc/meminfo")).unwrap_or(u64::MAX)),
+            false => of_filesystem,
+        };
+        let device = rustix::fs::fstat(folder)
+            .map_err(|e| failed("look at")(e.into()))?
+            .st_dev;
+        let never_swapped =
+            filesystem == RAMFS_MAGIC || is_noswap(&read("/proc/self/mountinfo"), device);
+        let swap = if never_swapped {
+            None
+        } else {
+            first_swap(&read("/proc/swaps"))
+        };
+        Ok(Self {
+            path: target.to_owned(),
+            filesystem,
+            memory_backed,
+            available_bytes,
+            swap,
         })
     }
 
-    /// Decides.
+    /// Decides whether `required` bytes of plaintext may be written there.
     ///
     /// # Errors
     /// In this order: [`TargetError::NotMemoryBacked`], [`TargetError::Swap`], [`TargetError::NoRoom`].
+    //= sealed-weights/SPEC.md#7.2
+    //# A reader MUST refuse, before it writes plaintext, a target that is not memory-backed, that may be swapped out, or that has too little room.
     pub fn enforce(
         &self,
-        _filesystems: TargetPolicy,
-        _swap: SwapPolicy,
-        _required: u64,
+        filesystems: TargetPolicy,
+        swap: SwapPolicy,
+        required: u64,
     ) -> Result<(), TargetError> {
+        let path = || self.path.clone();
+        match (filesystems, self.memory_backed) {
+            (TargetPolicy::MemoryBackedOnly, false) => {
+                return Err(TargetError::NotMemoryBacked {
+                    path: path(),
+                    filesystem: self.filesystem,
+                });
+            }
+            (TargetPolicy::MemoryBackedOnly, true) | (TargetPolicy::InsecureAnyFilesystem, _) => {}
+        }
+        match (swap, &self.swap) {
+            (SwapPolicy::Refuse, Some(device)) => {
+                return Err(TargetError::Swap {
+                    path: path(),
+                    device: device.clone(),
+                });
+            }
+            (SwapPolicy::Refuse, None) | (SwapPolicy::InsecureAllow, _) => {}
+        }
+        if self.available_bytes < required {
+            return Err(TargetError::NoRoom {
+                path: path(),
+                required,
+                available: self.available_bytes,
+            });
+        }
         Ok(())
     }
+}
+
+/// An unreadable file of /proc says nothing: free memory is then judged by the file system alone,
+/// and swap is taken to be there (see [`first_swap`]).
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+fn free_memory(meminfo: &Option<String>) -> Option<u64> {
+    let line = meminfo
+        .as_deref()?
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+fn first_swap(swaps: &Option<String>) -> Option<String> {
+    match swaps {
+        // A header, then a line for each device.
+        Some(text) => text
+            .lines()
+            .nth(1)?
+            .split_whitespace()
+            .next()
+            .map(str::to_owned),
+        None if Path::new("/proc/meminfo").exists() => None, // A kernel without swap has no such file.
+        None => Some("an unknown device (/proc is not readable)".to_owned()),
+    }
+}
+
+fn is_noswap(mountinfo: &Option<String>, device: u64) -> bool {
+    let device = format!(
+        "{}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
+    mountinfo.as_deref().is_some_and(|text| {
+        text.lines().any(|line| {
+            let mut words = line.split(' ');
+            words.nth(2) == Some(device.as_str())
+                && words
+                    .last()
+                    .is_some_and(|options| options.split(',').any(|o| o == "noswap"))
+        })
+    })
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, TargetError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| TargetError::Io {
+        action: "open the folder",
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 /// Wipes and removes everything an opener put into `target`: the opened model and what a crash left.
 ///
 /// # Errors
 /// [`TargetError::Busy`] while an opened model is in use, [`TargetError::Io`].
-pub fn wipe_target(_target: &Path) -> Result<(), TargetError> {
-    Err(TargetError::Busy {
-        path: PathBuf::new(),
-    })
+pub fn wipe_target(target: &Path) -> Result<(), TargetError> {
+    let target = Target::acquire(target)?;
+    target.wipe_leftovers()?;
+    target.wipe_model()
 }
 
+/// A target folder that this process alone uses: the lock falls with the value, or the process.
+#[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) _dir: File,
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+impl Target {
+    pub(crate) fn acquire(path: &Path) -> Result<Self, TargetError> {
+        let folder = open_folder(path)?;
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                folder,
+            }),
+            Err(Errno::WOULDBLOCK) => Err(TargetError::Busy {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(failure("lock", path, error)),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<TargetCheck, TargetError> {
+        TargetCheck::of(&self.folder, &self.path)
+    }
+
+    pub(crate) fn model_path(&self) -> PathBuf {
+        self.path.join(MODEL_FOLDER)
+    }
+
+    pub(crate) fn refuse_present_model(&self) -> Result<(), TargetError> {
+        match rustix::fs::statat(&self.folder, MODEL_NAME, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failure("look at", &self.model_path(), error)),
+            Ok(_) => Err(TargetError::ModelPresent {
+                path: self.model_path(),
+            }),
+        }
+    }
+
+    /// Wipes what a crash during an earlier opening left behind.
+    pub(crate) fn wipe_leftovers(&self) -> Result<(), TargetError> {
+        let entries = Dir::read_from(&self.folder)
+            .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
+            .map_err(|error| failure("read the folder", &self.path, error))?;
+        for entry in entries {
+            let name = entry.file_name();
+            if name.to_bytes().starts_with(STAGING_PREFIX.as_bytes()) {
+                wipe(
+                    &self.folder,
+                    name,
+                    &self.path.join(name.to_string_lossy().as_ref()),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wipe_model(&self) -> Result<(), TargetError> {
+        wipe(&self.folder, MODEL_NAME, &self.model_path())
+    }
+
+    /// A private folder for one opening.
+    pub(crate) fn stage(&self, folder_mode: u32) -> Result<Staging<'_>, TargetError> {
+        let random: [u8; 8] = crate::key::random().map_err(|error| TargetError::Io {
+            action: "choose a name in",
+            path: self.path.clone(),
+            source: io::Error::other(error),
+        })?;
+        let name =
+            CString::new(format!("{STAGING_PREFIX}{}", hex::encode(random))).map_err(|error| {
+                TargetError::Io {
+                    action: "choose a name in",
+                    path: self.path.clone(),
+                    source: error.into(),
+                }
+            })?;
+        let path = self.path.join(name.to_string_lossy().as_ref());
+        // Private until it is published: nobody else sees plaintext before it is authenticated.
+        let folder = make_folder(&self.folder, &name, 0o700, &path)?;
+        let parts = make_folder(&folder, PARTS_NAME, 0o700, &path)?;
+        let model = make_folder(&folder, MODEL_NAME, folder_mode, &path)?;
+        Ok(Staging {
+            target: self,
+            name,
+            path,
+            folder,
+            parts,
+            model,
+            folder_mode,
+        })
+    }
+}
+
+/// `<target>/.opening-<random>/`: parts without names, and the files that are already authenticated.
+pub(crate) struct Staging<'a> {
+    target: &'a Target,
+    name: CString,
+    path: PathBuf,
+    folder: OwnedFd,
+    parts: OwnedFd,
+    model: OwnedFd,
+    folder_mode: u32,
+}
+
+impl Staging<'_> {
+    /// A new, empty file for plaintext that is not yet all authenticated.
+    pub(crate) fn part(&self, index: usize) -> Result<File, TargetError> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = index.to_string();
+        rustix::fs::openat(&self.parts, name.as_str(), flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|error| failure("create a file in", &self.path, error))
+    }
+
+    /// Gives an authenticated part its name in the model.
+    pub(crate) fn name_part(
+        &self,
+        index: usize,
+        part: &File,
+        path: &ModelPath,
+        file_mode: u32,
+    ) -> Result<(), TargetError> {
+        let failed = |action| {
+            let path = self.target.model_path().join(path.as_str());
+            move |error: Errno| TargetError::Io {
+                action,
+                path,
+                source: error.into(),
+            }
+        };
+        rustix::fs::fchmod(part, Mode::from_raw_mode(file_mode))
+            .map_err(failed("set the mode of"))?;
+        let mut folder = self.model.try_clone().map_err(|source| TargetError::Io {
+            action: "open the folder",
+            path: self.path.clone(),
+            source,
+        })?;
+        let mut components = path.as_str().split('/').peekable();
+        while let Some(component) = components.next() {
+            if components.peek().is_some() {
+                let name = CString::new(component).map_err(|_| failed("name")(Errno::INVAL))?;
+                folder = make_folder(&folder, &name, self.folder_mode, &self.path)?;
+            } else {
+                rustix::fs::renameat_with(
+                    &self.parts,
+                    index.to_string(),
+                    &folder,
+                    component,
+                    RenameFlags::NOREPLACE,
+                )
+                .map_err(failed("name"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the model appear under its name, as a whole.
+    pub(crate) fn publish(&self) -> Result<(), TargetError> {
+        let failed = |action| move |error| failure(action, &self.path, error);
+        rustix::fs::renameat_with(
+            &self.folder,
+            MODEL_NAME,
+            &self.target.folder,
+            MODEL_NAME,
+            RenameFlags::NOREPLACE,
+        )
+        .map_err(failed("publish the model from"))?;
+        rustix::fs::unlinkat(&self.folder, PARTS_NAME, AtFlags::REMOVEDIR)
+            .and_then(|()| {
+                rustix::fs::unlinkat(&self.target.folder, &self.name, AtFlags::REMOVEDIR)
+            })
+            .map_err(failed("remove"))
+    }
+
+    /// Wipes everything that was written so far.
+    pub(crate) fn wipe(&self) -> Result<(), TargetError> {
+        wipe(&self.target.folder, &self.name, &self.path)
+    }
+}
+
+/// Makes a folder, or opens the one that is there; never through a link.
+fn make_folder(
+    parent: &OwnedFd,
+    name: &CStr,
+    mode: u32,
+    path: &Path,
+) -> Result<OwnedFd, TargetError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(failure("create a folder in", path, error)),
+    };
+    let folder = rustix::fs::openat(parent, name, flags, Mode::empty())
+        .map_err(|error| failure("open a folder in", path, error))?;
+    if made {
+        // After opening, so that the process's umask has no say.
+        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))
+            .map_err(|error| failure("set the mode of a folder in", path, error))?;
+    }
+    Ok(folder)
+}
+
+fn failure(action: &'static str, path: &Path, error: Errno) -> TargetError {
+    TargetError::Io {
+        action,
+        path: path.to_owned(),
+        source: error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check() -> TargetCheck {
+        TargetCheck {
+            path: "/target".into(),
+            filesystem: TMPFS_MAGIC,
+            memory_backed: true,
+            available_bytes: 1000,
+            swap: None,
+        }
+    }
+
+    #[test]
+    fn a_disk_is_refused_unless_the_insecure_policy_says_otherwise() {
+        let disk = TargetCheck {
+            filesystem: 0xef53,
+            memory_backed: false,
+            ..check()
+        };
+        assert!(matches!(
+            disk.enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::Refuse, 1),
+            Err(TargetError::NotMemoryBacked {
+                filesystem: 0xef53,
+                ..
+            })
+        ));
+        assert!(
+            disk.enforce(TargetPolicy::InsecureAnyFilesystem, SwapPolicy::Refuse, 1)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn active_swap_is_refused_unless_the_insecure_policy_says_otherwise() {
+        let swapped = TargetCheck {
+            swap: Some("/dev/sda2".into()),
+            ..check()
+        };
+        assert!(matches!(
+            swapped.enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::Refuse, 1),
+            Err(TargetError::Swap { device, .. }) if device == "/dev/sda2"
+        ));
+        assert!(
+            swapped
+                .enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::InsecureAllow, 1)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn too_little_room_is_refused() {
+        let enforce = |required| {
+            check().enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::Refuse, required)
+        };
+        assert!(enforce(1000).is_ok());
+        assert!(matches!(
+            enforce(1001),
+            Err(TargetError::NoRoom {
+                required: 1001,
+                available: 1000,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn dev_shm_is_memory_backed_and_has_room() {
+        let Ok(check) = TargetCheck::probe(Path::new("/dev/shm")) else {
+            eprintln!("skipped: this machine has no /dev/shm");
+            return;
+        };
+        assert!(
+            check.memory_backed && check.available_bytes > 0,
+            "{check:?}"
+        );
+    }
+
+    #[test]
+    fn the_kernel_files_are_read_as_they_are_written() {
+        let swaps = "Filename\t\t\t\tType\t\tSize\n/dev/zram0 partition\t1\t0\t100\n";
+        assert_eq!(
+            first_swap(&Some(swaps.into())).as_deref(),
+            Some("/dev/zram0")
+        );
+        assert_eq!(first_swap(&Some("Filename\tType\n".into())), None);
+        let meminfo = "MemTotal: 10 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(free_memory(&Some(meminfo.into())), Some(1024 * 1024));
+        let mounts = "36 25 0:31 / /dev/shm rw,nosuid - tmpfs tmpfs rw,noswap,size=1k\n";
+        assert!(is_noswap(&Some(mounts.into()), rustix::fs::makedev(0, 31)));
+        assert!(!is_noswap(&Some(mounts.into()), rustix::fs::makedev(0, 32)));
+    }
+
+    #[test]
+    fn a_target_is_used_by_one_opener_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Target::acquire(folder.path()).unwrap();
+        assert!(matches!(
+            Target::acquire(folder.path()),
+            Err(TargetError::Busy { .. })
+        ));
+        drop(held);
+        assert!(Target::acquire(folder.path()).is_ok());
+    }
 }

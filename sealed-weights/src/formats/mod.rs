@@ -50,6 +50,22 @@ impl ReadAt for [u8] {
     }
 }
 
+/// A file of a length that is already known.
+pub(crate) struct OpenFile<'a> {
+    pub(crate) file: &'a std::fs::File,
+    pub(crate) len: u64,
+}
+
+impl ReadAt for OpenFile<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self.file, buffer, offset)
+    }
+}
+
 /// What a file of a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

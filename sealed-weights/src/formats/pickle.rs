@@ -40,7 +40,7 @@ fn by_content<R: ReadAt + ?Sized>(
     path: &ModelPath,
     contents: &R,
 ) -> io::Result<Option<RiskyFormat>> {
-    let mut head = [0; 16];
+    let mut head = [0; 256];
     let known = usize::try_from(contents.len())
         .unwrap_or(usize::MAX)
         .min(head.len());
@@ -60,17 +60,32 @@ fn by_content<R: ReadAt + ?Sized>(
     Ok(None)
 }
 
-/// Protocol 2 and later: PROTO and a version, then an opcode that may follow; protocols 0 and 1 have
-/// no mark but end in STOP, and what makes them dangerous begins with GLOBAL or INST.
+/// Protocol 2 and later: PROTO and a version. Protocols 0 and 1 have no such mark; those that do
+/// harm begin by naming something to call (GLOBAL, INST), or with a container or a string.
 fn is_pickle<R: ReadAt + ?Sized>(head: &[u8], contents: &R) -> io::Result<bool> {
-    match head {
-        [0x80, 2..=5, ..] => Ok(true),
-        // GLOBAL `c` module LF name LF, INST `i`, or MARK `(` before them.
-        [b'c' | b'i', ..] | [b'(', b'c' | b'i' | b'd' | b'l' | b'S' | b'V', ..] => {
-            ends_with_stop(contents)
-        }
-        _ => Ok(false),
-    }
+    let unmarked = |after: &[u8]| match after {
+        [b'c' | b'i', rest @ ..] => names_a_global(rest),
+        _ => false,
+    };
+    let suspected = match head {
+        [0x80, 2..=5, ..] => return Ok(true),
+        [b'(', b'd' | b'l', b'p', b'0'..=b'9', ..] | [b'(', b'S', b'\'' | b'"', ..] => true,
+        [b'(', rest @ ..] => unmarked(rest),
+        _ => unmarked(head),
+    };
+    Ok(suspected && ends_with_stop(contents)?)
+}
+
+/// A module and a name, each on a line of its own: prose has spaces there.
+fn names_a_global(rest: &[u8]) -> bool {
+    let mut lines = rest.split(|byte| *byte == b'\n');
+    let is_name = |line: Option<&[u8]>| {
+        line.is_some_and(|line| {
+            let dotted = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.');
+            !line.is_empty() && line.iter().all(dotted)
+        })
+    };
+    is_name(lines.next()) && is_name(lines.next()) && lines.next().is_some()
 }
 
 fn ends_with_stop<R: ReadAt + ?Sized>(contents: &R) -> io::Result<bool> {
@@ -167,9 +182,11 @@ mod tests {
             b"config",
             b"import this.",
             b"PK",
-            b"PK\x05\x06",
             b"\x80",
             b"# Model card\n\nHello.",
+            b"(c) 2026 Somebody.\n\nAll rights.",
+            b"(See below.)\n.",
+            b"contents\nof this folder.",
         ] {
             assert_eq!(risk("README.md", contents), None, "{contents:?}");
         }
