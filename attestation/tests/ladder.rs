@@ -391,6 +391,24 @@ fn a_replay_names_the_failed_rung_and_goes_on() {
 }
 
 #[test]
+fn a_replay_of_a_simulated_tee_without_its_root_fails_at_the_chain() {
+    let evidence = Evidence::parse_file(&quote(tee(), &[])).expect("a quote");
+    let vendor = TrustAnchors::vendor();
+    let ladder = replay(&evidence, &bundle(tee(), &[]), &vendor, UnixTime(NOW));
+    let failed: Vec<&str> = ladder
+        .rungs
+        .iter()
+        .filter(|rung| matches!(rung.outcome, Outcome::Failed(_)))
+        .map(|rung| rung.id)
+        .collect();
+    assert_eq!(
+        failed,
+        ["T2", "T3", "T4", "T5"],
+        "nothing leads to the vendor's root"
+    );
+}
+
+#[test]
 fn a_replay_without_endorsements_still_climbs_what_it_can() {
     let tee = tee();
     let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");

@@ -11,6 +11,7 @@ use adyton_fake_tee::{FakeTee, QuoteFormat, TdProfile};
 use proptest::prelude::*;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
 
 const NOW: u64 = 1_800_000_000;
 const REPORT_DATA: ReportData = ReportData([0x5a; 64]);
@@ -83,6 +84,39 @@ fn every_flipped_byte_of_a_quote_is_refused() {
             });
         }
     });
+}
+
+#[test]
+fn no_changed_character_of_signed_collateral_is_believed() {
+    let evidence = Evidence::parse_file(&SOUND.quotes[0]).expect("sound");
+    let bundle: Value = serde_json::from_str(&SOUND.bundle_text).expect("JSON");
+    for member in [
+        "tcb_info",
+        "tcb_info_signature",
+        "qe_identity",
+        "qe_identity_signature",
+        "root_ca_crl",
+        "pck_crl",
+    ] {
+        let original = bundle["tdx"][0][member].as_str().expect("text");
+        for at in (0..original.len()).step_by(5) {
+            let mut changed = original.as_bytes().to_vec();
+            changed[at] ^= 1;
+            let mut bundle = bundle.clone();
+            bundle["tdx"][0][member] = String::from_utf8(changed).expect("ASCII").into();
+            let Ok(endorsements) = EndorsementBundle::parse(bundle.to_string().as_bytes()) else {
+                continue;
+            };
+            let result = verify(
+                &evidence,
+                &endorsements,
+                &SOUND.anchors,
+                &REPORT_DATA,
+                UnixTime(NOW),
+            );
+            assert!(result.is_err(), "{member}: character {at} is not protected");
+        }
+    }
 }
 
 proptest! {

@@ -1,0 +1,181 @@
+//! The TDX ladder as a record: every rung with what came of it.
+//!
+//! For people and for stored Evidence. In: what [`verify`](super::verify) takes, but no expected report
+//! data. Out: a [`Ladder`]. It runs the same rungs and gives no proof.
+
+use crate::claims::Claims;
+use crate::endorsement::EndorsementBundle;
+use crate::evidence::TdxEvidence;
+use crate::unix_time::UnixTime;
+use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
+use crate::verifier::tdx::{Climb, RUNGS, signatures, td};
+use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
+
+/// Climbs every rung that can be climbed and records each outcome.
+pub(in crate::verifier) fn replay(
+    evidence: &TdxEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Ladder {
+    let mut record = Record::new();
+    // A quote with anything but zeros after it was never parsed into `TdxEvidence`.
+    record.set("T14", Outcome::Passed);
+    let climb = match Climb::prepare(
+        evidence,
+        endorsements,
+        anchors,
+        now,
+        VerifyOptions::default(),
+    ) {
+        Ok(climb) => climb,
+        Err(refusal) => {
+            record.prepare_failed(&refusal);
+            record.independent(evidence);
+            return record.finish(None);
+        }
+    };
+    record.set("T1", Outcome::Passed);
+    record.set("T16", Outcome::Passed);
+    match climb.quick() {
+        Ok(claims) => {
+            RUNGS
+                .iter()
+                .for_each(|(id, _)| record.set(id, Outcome::Passed));
+            record.finish(Some(Claims::Tdx(Box::new(claims))))
+        }
+        Err(refusal) => {
+            for (id, check) in &RUNGS {
+                record.set(id, outcome(id, check(&climb)));
+            }
+            record.refused_by_library(&refusal);
+            record.finish(None)
+        }
+    }
+}
+
+fn outcome(id: &str, checked: Result<(), VerifyError>) -> Outcome {
+    match checked {
+        Ok(()) => Outcome::Passed,
+        Err(error) if error.rung() == id => Outcome::Failed(error.reason()),
+        // A rung stands on a lower one, which failed and has its own record.
+        Err(_) => Outcome::NotReached,
+    }
+}
+
+/// The rungs in the order of the climb, with their titles.
+const TITLES: [(&str, &str); 18] = [
+    ("T14", "nothing but zero padding after the quote"),
+    (
+        "T1",
+        "quote of version 4 or 5, ECDSA P-256, TDX, Intel's quoting enclave",
+    ),
+    (
+        "T16",
+        "the Verifier has endorsements for this platform type",
+    ),
+    ("T2", "PCK certificate leads to a trusted root"),
+    (
+        "T3",
+        "nothing in the chain is revoked, and the lists are current",
+    ),
+    ("T4", "TCB info is signed, current, and for this platform"),
+    (
+        "T5",
+        "QE identity is signed, current, and describes this quoting enclave",
+    ),
+    (
+        "T6",
+        "QE report is signed by the PCK key and commits to the attestation key",
+    ),
+    ("T7", "quote is signed by the attestation key"),
+    ("T8", "a TCB level covers the platform and is not revoked"),
+    (
+        "T9",
+        "TD is neither debuggable nor migratable, no reserved bit is set",
+    ),
+    ("T10", "XFAM has known components only"),
+    ("T12", "no service TD is bound"),
+    ("T18", "report data are what the Verifier expected"),
+    ("T11", "measurements match reference values"),
+    ("T13", "event log replays to the registers"),
+    ("T15", "collateral is young enough"),
+    ("T17", "platform is on the list of allowed ones"),
+];
+
+struct Record {
+    rungs: Vec<RungOutcome>,
+}
+
+impl Record {
+    fn new() -> Self {
+        let rungs = TITLES
+            .iter()
+            .map(|&(id, title)| RungOutcome {
+                id,
+                title,
+                outcome: before(id),
+            })
+            .collect();
+        Self { rungs }
+    }
+
+    fn set(&mut self, id: &str, outcome: Outcome) {
+        if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.id == id) {
+            rung.outcome = outcome;
+        }
+    }
+
+    /// T1, T2 or T16 failed while parsing; what came before it has passed.
+    fn prepare_failed(&mut self, refusal: &VerifyError) {
+        let failed = refusal.rung();
+        if failed != "T1" {
+            self.set("T1", Outcome::Passed);
+        }
+        self.set(failed, Outcome::Failed(refusal.reason()));
+    }
+
+    /// Rungs that look at the quote alone.
+    fn independent(&mut self, evidence: &TdxEvidence) {
+        self.set("T7", outcome("T7", signatures::quote_signature(evidence)));
+        self.set(
+            "T9",
+            outcome("T9", td::attributes(evidence, &VerifyOptions::default())),
+        );
+        self.set("T10", outcome("T10", td::xfam(evidence)));
+        self.set("T12", outcome("T12", td::service_td(evidence)));
+    }
+
+    /// When every rung passed and the library refused all the same, say so and fail.
+    fn refused_by_library(&mut self, refusal: &VerifyError) {
+        if self
+            .rungs
+            .iter()
+            .all(|rung| !matches!(rung.outcome, Outcome::Failed(_)))
+        {
+            self.rungs.push(RungOutcome {
+                id: "T0",
+                title: "verification library agrees",
+                outcome: Outcome::Failed(refusal.reason()),
+            });
+        }
+    }
+
+    fn finish(self, claims: Option<Claims>) -> Ladder {
+        Ladder {
+            rungs: self.rungs,
+            claims,
+        }
+    }
+}
+
+/// What stands beside a rung before it is climbed.
+fn before(id: &str) -> Outcome {
+    let why = match id {
+        "T18" => "no challenge: stored Evidence can't prove freshness",
+        "T11" | "T15" | "T17" => "decided by the appraisal policy",
+        "T13" => "no claim is made from the event log",
+        _ => return Outcome::NotReached,
+    };
+    Outcome::NotApplicable(why.to_owned())
+}
