@@ -282,7 +282,7 @@ fn is_noswap(mountinfo: &Option<String>, device: u64) -> bool {
             let mut words = line.split(' ');
             words.nth(2) == Some(device.as_str())
                 && words
-                    .last()
+                    .next_back()
                     .is_some_and(|options| options.split(',').any(|o| o == "noswap"))
         })
     })

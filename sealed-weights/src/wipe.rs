@@ -21,7 +21,7 @@ use crate::target::TargetError;
 /// Deeper than any model of ours: a folder that goes on is somebody else's, and refused.
 const MAX_DEPTH: usize = MAX_PATH_DEPTH + 4;
 
-const ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// Wipes and removes `name` in `folder`; `path` is for messages. Nothing there is no error.
 pub(crate) fn wipe(folder: &OwnedFd, name: &CStr, path: &Path) -> Result<(), TargetError> {

@@ -60,7 +60,8 @@ fn every_size_around_a_boundary_opens_to_the_same_bytes() {
 
 #[test]
 fn ranges_are_exact_at_every_boundary() {
-    let unlocked = model().unlock();
+    let model = model();
+    let unlocked = model.unlock();
     for size in SIZES {
         let reader = unlocked.reader(&format!("sub/{size}.dat")).unwrap();
         let expected = contents(size);

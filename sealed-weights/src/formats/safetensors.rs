@@ -167,50 +167,30 @@ impl Tensor {
             .shape
             .iter()
             .try_fold(1_u64, |product, side| product.checked_mul(*side))?;
-        let bits = elements.checked_mul(self.dtype.bits())?;
+        let bits = elements.checked_mul(self.dtype.0)?;
         (bits % 8 == 0).then_some(bits / 8)
     }
 }
 
-/// The types of the safetensors format, up to its version 0.7.
+/// A type of the safetensors format, as far as its version 0.7 knows them: bits of one element.
 #[derive(Deserialize, Clone, Copy)]
-#[allow(non_camel_case_types, reason = "spelled as in the header")]
-enum Dtype {
-    BOOL,
-    F4,
-    F6_E2M3,
-    F6_E3M2,
-    U8,
-    I8,
-    F8_E5M2,
-    F8_E4M3,
-    F8_E8M0,
-    F8_E4M3FNUZ,
-    F8_E5M2FNUZ,
-    I16,
-    U16,
-    F16,
-    BF16,
-    I32,
-    U32,
-    F32,
-    C64,
-    F64,
-    I64,
-    U64,
-}
+#[serde(try_from = "&str")]
+struct Dtype(u64);
 
-impl Dtype {
-    fn bits(self) -> u64 {
-        match self {
-            Self::F4 => 4,
-            Self::F6_E2M3 | Self::F6_E3M2 => 6,
-            Self::BOOL | Self::U8 | Self::I8 | Self::F8_E5M2 | Self::F8_E4M3 => 8,
-            Self::F8_E8M0 | Self::F8_E4M3FNUZ | Self::F8_E5M2FNUZ => 8,
-            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 16,
-            Self::I32 | Self::U32 | Self::F32 => 32,
-            Self::C64 | Self::F64 | Self::I64 | Self::U64 => 64,
-        }
+impl TryFrom<&str> for Dtype {
+    type Error = &'static str;
+
+    fn try_from(name: &str) -> Result<Self, &'static str> {
+        Ok(Self(match name {
+            "F4" => 4,
+            "F6_E2M3" | "F6_E3M2" => 6,
+            "BOOL" | "U8" | "I8" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" => 8,
+            "F8_E4M3FNUZ" | "F8_E5M2FNUZ" => 8,
+            "I16" | "U16" | "F16" | "BF16" => 16,
+            "I32" | "U32" | "F32" => 32,
+            "C64" | "F64" | "I64" | "U64" => 64,
+            _ => return Err("a tensor has a type that is not known"),
+        }))
     }
 }
 
