@@ -17,20 +17,22 @@ const NAMES: [&str; 5] = [
 /// Inspects; nothing that runs code passes without being allowed, and the loader that servers use
 /// reads every safetensors file that passes.
 pub fn run(data: &[u8]) {
-    let Some((which, contents)) = data.split_first() else {
-        return;
-    };
+    accepted(data);
+}
+
+/// The format, when the file passes.
+fn accepted(data: &[u8]) -> Option<FileFormat> {
+    let (which, contents) = data.split_first()?;
     let name = NAMES[usize::from(*which) % NAMES.len()];
     let path = ModelPath::parse(name).expect("a good path");
-    let Ok(format) = inspect(&path, contents, &[]) else {
-        return;
-    };
+    let format = inspect(&path, contents, &[]).ok()?;
     assert_eq!(format.risk(), None, "{name} runs code and nobody allowed it");
-    if format == FileFormat::Safetensors {
-        if let Err(refused) = SafeTensors::deserialize(contents) {
-            panic!("the server's loader refuses what passed: {refused:?}");
-        }
+    if format == FileFormat::Safetensors
+        && let Err(refused) = SafeTensors::deserialize(contents)
+    {
+        panic!("the server's loader refuses what passed: {refused:?}");
     }
+    Some(format)
 }
 
 /// One small file of each kind, and headers that lie about lengths and counts.
@@ -76,4 +78,18 @@ fn gguf() -> Vec<u8> {
     out.extend(0_u64.to_le_bytes());
     out.resize(out.len().next_multiple_of(32) + 16, 0);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_files_pass_and_others_do_not() {
+        let formats: Vec<_> = seeds().iter().map(|seed| accepted(seed)).collect();
+        let (safetensors, gguf) = (Some(FileFormat::Safetensors), Some(FileFormat::Gguf));
+        let other = Some(FileFormat::Other);
+        let expected = [safetensors, None, None, gguf, None, gguf, None, None, other];
+        assert_eq!(formats, expected);
+    }
 }
