@@ -101,8 +101,9 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         Bound::Tcp(_) => None,
     };
     let http = http(bound, api.clone(), stopped.clone());
+    let load = load(&options, &api, stopped.clone());
     let ended = tokio::select! {
-        ended = async { tokio::try_join!(http, load(&options, &api)).map(|_| ()) } => ended,
+        ended = async { tokio::try_join!(http, load).map(|_| ()) } => ended,
         () = drained(&mut stopped) => Ok(()),
     };
     if let Some(path) = socket {
@@ -144,7 +145,11 @@ async fn http(
 
 /// Waits for the folder and puts its model in place. The folder is complete when it appears: the
 /// sidecar renames it into place as its last step.
-async fn load(options: &Options, api: &Api) -> Result<(), ServeError> {
+async fn load(
+    options: &Options,
+    api: &Api,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
     let path = options.model.clone();
     let until = Instant::now() + Duration::from_secs(options.wait_seconds);
     while !path.join("config.json").exists() {
@@ -158,7 +163,10 @@ async fn load(options: &Options, api: &Api) -> Result<(), ServeError> {
                 seconds: options.wait_seconds,
             });
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+        }
     }
     let began = Instant::now();
     let api = api.clone();

@@ -42,6 +42,14 @@ async fn ended(mut child: Child) -> (Option<i32>, String) {
     )
 }
 
+fn terminate(child: &Child) {
+    let id = child
+        .id()
+        .and_then(|id| Pid::from_raw(id.cast_signed()))
+        .expect("the program runs");
+    kill_process(id, Signal::TERM).expect("the program can be signalled");
+}
+
 /// Asks again until `done`; there is no event to wait for between two processes but the answer.
 async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let trying = async {
@@ -96,11 +104,7 @@ async fn it_waits_for_the_model_serves_on_a_socket_and_ends_on_sigterm() {
     let answer = client::send(stream, Method::POST, "/v1/completions", ask).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 
-    let id = child
-        .id()
-        .and_then(|id| Pid::from_raw(id.cast_signed()))
-        .expect("the program runs");
-    kill_process(id, Signal::TERM).expect("the program can be signalled");
+    terminate(&child);
     let (code, log) = ended(child).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(
@@ -108,6 +112,30 @@ async fn it_waits_for_the_model_serves_on_a_socket_and_ends_on_sigterm() {
         "the log has the prompt: {log}"
     );
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_waiting_for_a_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ready = folder.path().join("ready.json");
+    let path = ready.to_str().expect("the path is text");
+    let arguments = [
+        "--model",
+        "/nonexistent/model",
+        "--wait-seconds",
+        "600",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let child = start(&[arguments.as_slice(), &["--ready-file", path]].concat());
+    until(async || ready.exists().then_some(())).await;
+    terminate(&child);
+    let (code, log) = ended(child).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        !log.contains("cut off"),
+        "it waited for the end of the grace: {log}"
+    );
 }
 
 #[tokio::test]

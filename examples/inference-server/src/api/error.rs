@@ -210,7 +210,7 @@ impl From<Refusal> for ApiError {
             Refusal::ContextLength { .. } => Self::invalid(
                 StatusCode::BAD_REQUEST,
                 message,
-                Some("messages"),
+                None,
                 Some("context_length_exceeded"),
             ),
         }
