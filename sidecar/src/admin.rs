@@ -131,7 +131,9 @@ impl Admin {
         let view = Arc::new(view);
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
@@ -158,7 +160,9 @@ impl View {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         match request.uri().path() {
@@ -166,7 +170,9 @@ impl View {
             "/startupz" if self.board.weights_were_opened() => text(StatusCode::OK, "ok\n".into()),
             "/startupz" => text(StatusCode::SERVICE_UNAVAILABLE, self.phase_line()),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
-            "/metrics" => self.metrics.render(&self.board.snapshot(), &self.upstream.standing()),
+            "/metrics" => self
+                .metrics
+                .render(&self.board.snapshot(), &self.upstream.standing()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "try /livez /startupz /readyz /readyz?verbose /metrics\n".into(),
@@ -177,7 +183,11 @@ impl View {
     fn phase_line(&self) -> String {
         let now = self.board.snapshot();
         let waiting = now.waiting_for.map(|what| format!(", waiting for: {what}"));
-        format!("phase {}{}\n", now.phase.as_str(), waiting.unwrap_or_default())
+        format!(
+            "phase {}{}\n",
+            now.phase.as_str(),
+            waiting.unwrap_or_default()
+        )
     }
 
     fn readyz(&self, verbose: bool) -> Response<Full<Bytes>> {
@@ -187,12 +197,22 @@ impl View {
             trouble.clone()
         } else {
             let waiting = now.waiting_for.as_ref().map(|what| format!(": {what}"));
-            Some(format!("phase is {}{}", now.phase.as_str(), waiting.unwrap_or_default()))
+            Some(format!(
+                "phase is {}{}",
+                now.phase.as_str(),
+                waiting.unwrap_or_default()
+            ))
         };
-        let status =
-            if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if reason.is_none() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
         if !verbose {
-            return text(status, reason.map_or("ok\n".into(), |reason| format!("{reason}\n")));
+            return text(
+                status,
+                reason.map_or("ok\n".into(), |reason| format!("{reason}\n")),
+            );
         }
         let body = json!({
             "ready": reason.is_none(),
@@ -216,8 +236,9 @@ impl View {
 pub(crate) fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }

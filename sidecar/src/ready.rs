@@ -29,7 +29,12 @@ impl Ready {
         insecure: Vec<String>,
         board: Arc<PhaseBoard>,
     ) -> Self {
-        Self { weights, config_digest, insecure, board }
+        Self {
+            weights,
+            config_digest,
+            insecure,
+            board,
+        }
     }
 
     /// Ready, with these weights, under this configuration.

@@ -20,9 +20,7 @@ mod retry;
 
 use std::sync::Arc;
 
-use adyton_attestation::attester::{
-    Attester, CocoAttester, DetectionOptions, TsmAttester, detect,
-};
+use adyton_attestation::attester::{Attester, CocoAttester, DetectionOptions, TsmAttester, detect};
 use adyton_attestation::rcar::{
     AttestResponse, ChallengeMessage, JweResponse, RcarClient, ResourcePath, TeeKeyPair,
 };
@@ -79,8 +77,15 @@ pub async fn find_attester(config: AttesterConfig) -> Result<Arc<dyn Attester>, 
             AttesterConfig::Tsm { path } => Arc::new(TsmAttester::new(path)?),
         })
     });
-    let attester = found.await.map_err(ReleaseError::Task)?.map_err(ReleaseError::Attester)?;
-    tracing::info!(attester = attester.name(), tee = attester.tee().as_str(), "evidence source");
+    let attester = found
+        .await
+        .map_err(ReleaseError::Task)?
+        .map_err(ReleaseError::Attester)?;
+    tracing::info!(
+        attester = attester.name(),
+        tee = attester.tee().as_str(),
+        "evidence source"
+    );
     Ok(attester)
 }
 
@@ -99,7 +104,12 @@ pub async fn attest(
         match round(&attester, kbc).await {
             Ok((rcar, session)) => {
                 watchers.metrics.broker_attempt("ok");
-                return Ok(Attested { hardened, attester, rcar, session });
+                return Ok(Attested {
+                    hardened,
+                    attester,
+                    rcar,
+                    session,
+                });
             }
             Err(error) => retry.after(error).await?,
         }
@@ -155,10 +165,13 @@ impl Attested {
             step: ReleaseStep::Resource,
             source,
         })?;
-        let mut unwrapped = self
-            .rcar
-            .unwrap(&resource, &reply)
-            .map_err(|source| ReleaseError::Unwrap { kid: kid.clone(), source })?;
+        let mut unwrapped =
+            self.rcar
+                .unwrap(&resource, &reply)
+                .map_err(|source| ReleaseError::Unwrap {
+                    kid: kid.clone(),
+                    source,
+                })?;
         let model_key = ModelKey::from_bytes(&mut unwrapped.plaintext, kid.clone())
             .map_err(ReleaseError::Key)?;
         watchers.metrics.broker_attempt("ok");

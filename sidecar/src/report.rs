@@ -48,7 +48,9 @@ impl Question {
                 Some(("bind", "certificate")) if level.is_none() => {
                     level = Some(BindingLevel::Certificate);
                 }
-                Some(("bind", "exporter")) if level.is_none() => level = Some(BindingLevel::Channel),
+                Some(("bind", "exporter")) if level.is_none() => {
+                    level = Some(BindingLevel::Channel)
+                }
                 Some(("bind", _)) => return Err(wrong("bind must be certificate or exporter")),
                 _ => return Err(wrong("the only parameters are nonce and bind, each once")),
             }
@@ -107,7 +109,10 @@ impl Reporter {
         question: Question,
         exporter: [u8; 32],
     ) -> Result<serde_json::Value, ProxyError> {
-        let _place = self.queue.try_acquire().map_err(|_| ProxyError::ReportsBusy)?;
+        let _place = self
+            .queue
+            .try_acquire()
+            .map_err(|_| ProxyError::ReportsBusy)?;
         let _turn = self.one_at_a_time.lock().await;
         let channel = match question.level {
             BindingLevel::Certificate => ChannelBinding::Certificate,
@@ -174,10 +179,15 @@ mod tests {
             (format!("nonce={nonce}&nonce={nonce}"), "each once"),
             (format!("nonce={nonce}&bind=tls-unique"), "bind must be"),
             (format!("nonce={nonce}&x=1"), "only parameters"),
-            (format!("nonce={nonce}&bind=exporter&bind=exporter"), "bind must be"),
+            (
+                format!("nonce={nonce}&bind=exporter&bind=exporter"),
+                "bind must be",
+            ),
         ] {
             match Question::parse(&query) {
-                Err(ProxyError::BadQuestion { reason }) => assert!(reason.contains(hint), "{query}"),
+                Err(ProxyError::BadQuestion { reason }) => {
+                    assert!(reason.contains(hint), "{query}")
+                }
                 other => panic!("{query}: {other:?}"),
             }
         }

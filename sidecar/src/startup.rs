@@ -73,16 +73,17 @@ pub async fn run(
         .map_err(AdminError::ReadyFile)?;
 
     let target = config.model.target.clone();
-    let watchers = Watchers { board: Arc::clone(&board), metrics: Arc::clone(&metrics) };
+    let watchers = Watchers {
+        board: Arc::clone(&board),
+        metrics: Arc::clone(&metrics),
+    };
     let climbed = tokio::select! {
         biased;
         ready = climb(&config, hardened, &watchers) => ready.map(Some),
         () = shutdown.requested() => Ok(None),
     };
     let outcome = match climbed {
-        Ok(Some(ready)) => {
-            serve(config, ready, upstream, metrics, shutdown, ready_file).await
-        }
+        Ok(Some(ready)) => serve(config, ready, upstream, metrics, shutdown, ready_file).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
@@ -117,7 +118,9 @@ async fn climb(
     let model = config.model.clone();
     let unlocked = blocking(move || weights::unlock(&sealed, released, &model)).await?;
     // 6. Open it into memory.
-    let loaded = unlocked.open(&config.model, config.swap, &watchers.board).await?;
+    let loaded = unlocked
+        .open(&config.model, config.swap, &watchers.board)
+        .await?;
     // 7. Nothing stands against serving.
     Ok(Ready::new(loaded, config, Arc::clone(&watchers.board)))
 }
@@ -131,7 +134,11 @@ async fn serve(
     shutdown: Shutdown,
     mut ready_file: Option<ReadyFile>,
 ) -> Result<(), SidecarError> {
-    let terms = Terms { tls: config.tls, clients: config.clients, limits: config.limits };
+    let terms = Terms {
+        tls: config.tls,
+        clients: config.clients,
+        limits: config.limits,
+    };
     let tell = |address: SocketAddr| {
         if let Some(file) = &mut ready_file
             && let Err(error) = file.serving(address)
@@ -139,8 +146,16 @@ async fn serve(
             tracing::warn!(%error, "the ready file cannot be written");
         }
     };
-    let served =
-        proxy::serve(config.listen, ready, upstream, terms, metrics, shutdown, tell).await;
+    let served = proxy::serve(
+        config.listen,
+        ready,
+        upstream,
+        terms,
+        metrics,
+        shutdown,
+        tell,
+    )
+    .await;
     let (outcome, drained) = match served {
         Ok(drained) => (Ok(()), drained),
         Err((error, drained)) => (Err(error.into()), drained),

@@ -79,7 +79,10 @@ async fn serve_http1(
 ) {
     let (gate, refused) = Gate::new(
         Patient::new(stream, limits.stall_timeout),
-        HeadLimits { bytes: limits.max_head_bytes, lines: limits.max_headers },
+        HeadLimits {
+            bytes: limits.max_head_bytes,
+            lines: limits.max_headers,
+        },
         limits.header_read_timeout,
         limits.stall_timeout,
     );
@@ -90,7 +93,11 @@ async fn serve_http1(
             let client = client.clone();
             let in_flight = activity.begin();
             let protocol = Protocol::Http1(refused.clone());
-            async move { Ok::<_, std::convert::Infallible>(service.answer(request, client, protocol, in_flight).await) }
+            async move {
+                Ok::<_, std::convert::Infallible>(
+                    service.answer(request, client, protocol, in_flight).await,
+                )
+            }
         })
     };
     let connection = http1::Builder::new()
@@ -131,7 +138,13 @@ async fn serve_h2(
             let service = Arc::clone(&service);
             let client = client.clone();
             let in_flight = activity.begin();
-            async move { Ok::<_, std::convert::Infallible>(service.answer(request, client, Protocol::H2, in_flight).await) }
+            async move {
+                Ok::<_, std::convert::Infallible>(
+                    service
+                        .answer(request, client, Protocol::H2, in_flight)
+                        .await,
+                )
+            }
         })
     };
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -183,7 +196,12 @@ enum Why {
 
 impl<'a> End<'a> {
     fn new(limits: &'a Limits, activity: Activity) -> Self {
-        Self { limits, activity, look: interval(LOOK), announced: None }
+        Self {
+            limits,
+            activity,
+            look: interval(LOOK),
+            announced: None,
+        }
     }
 
     async fn comes(&mut self, shutdown: &Shutdown) -> Ending {
@@ -202,11 +220,15 @@ impl<'a> End<'a> {
                     }
                 }
             }
-            let verdict = self.activity.verdict(self.limits.idle_timeout, self.limits.stall_timeout);
+            let verdict = self
+                .activity
+                .verdict(self.limits.idle_timeout, self.limits.stall_timeout);
             match (verdict, self.announced) {
                 (Verdict::Stalled, _) => return Ending::Now,
                 (Verdict::Idle, None) => {
-                    self.announced = Some(Why::Idle { since: Instant::now() });
+                    self.announced = Some(Why::Idle {
+                        since: Instant::now(),
+                    });
                     return Ending::Gracefully;
                 }
                 (_, Some(Why::Idle { since })) if since.elapsed() > self.limits.stall_timeout => {
@@ -217,4 +239,3 @@ impl<'a> End<'a> {
         }
     }
 }
-

@@ -44,7 +44,9 @@ pub async fn forward(
 ) -> Result<Response<ReplyBody>, ProxyError> {
     let (request, client, host) = permitted.into_parts();
     if request.body().size_hint().lower() > max_body_bytes {
-        return Err(ProxyError::BodyTooLarge { limit: max_body_bytes });
+        return Err(ProxyError::BodyTooLarge {
+            limit: max_body_bytes,
+        });
     }
     let upload = Upload::default();
     let mut request = rewrite(request, &client, &host, upstream, |body| {
@@ -56,7 +58,10 @@ pub async fn forward(
     loop {
         let (mut lease, fresh) = match upstream.pool().take_idle() {
             Some(lease) => (lease, Fresh::No),
-            None => (upstream.pool().open().await.map_err(ProxyError::from)?, Fresh::Yes),
+            None => (
+                upstream.pool().open().await.map_err(ProxyError::from)?,
+                Fresh::Yes,
+            ),
         };
         let answer = lease.connection().try_send_request(request);
         let silence = silence(&upload, upstream.config().first_byte_timeout);
@@ -110,7 +115,11 @@ fn answered(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamSwitched);
     }
-    let body = ForwardedBody { inner: body, lease: Some(lease), in_flight };
+    let body = ForwardedBody {
+        inner: body,
+        lease: Some(lease),
+        in_flight,
+    };
     Ok(Response::from_parts(parts, ReplyBody::Forwarded(body)))
 }
 
@@ -130,7 +139,9 @@ fn rewrite<B, C>(
     for (name, value) in client.headers() {
         parts.headers.insert(name, value);
     }
-    parts.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    parts
+        .headers
+        .insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     parts.headers.insert(
         FORWARDED_HOST,
         HeaderValue::from_str(host).map_err(|error| ProxyError::NotForwardable(error.into()))?,
@@ -161,7 +172,12 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in known {
         headers.remove(name);
     }
-    for name in ["keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"] {
+    for name in [
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+    ] {
         headers.remove(name);
     }
 }
@@ -169,7 +185,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Removes every header in which a client could speak for us. Servers read names through many
 /// conventions (CGI turns `-` into `_`), so every mark counts as a dash.
 fn remove_claims_about_the_client(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_claim(name))
+        .cloned()
+        .collect();
     for name in ours {
         headers.remove(name);
     }
@@ -179,12 +199,24 @@ fn is_claim(name: &HeaderName) -> bool {
     let plain: String = name
         .as_str()
         .chars()
-        .map(|mark| if mark.is_ascii_alphanumeric() { mark } else { '-' })
+        .map(|mark| {
+            if mark.is_ascii_alphanumeric() {
+                mark
+            } else {
+                '-'
+            }
+        })
         .collect();
     plain.starts_with("x-adyton-")
         || plain.starts_with("x-forwarded-")
-        || ["forwarded", "x-forwarded", "x-real-ip", "x-client-cert", "x-ssl-client-cert"]
-            .contains(&plain.as_str())
+        || [
+            "forwarded",
+            "x-forwarded",
+            "x-real-ip",
+            "x-client-cert",
+            "x-ssl-client-cert",
+        ]
+        .contains(&plain.as_str())
 }
 
 impl From<ConnectError> for ProxyError {
@@ -268,7 +300,12 @@ pub enum BodyError {
 
 impl BoundedBody {
     fn new(inner: Incoming, limit: u64, upload: Upload) -> Self {
-        Self { inner, left: limit, upload, ended: false }
+        Self {
+            inner,
+            left: limit,
+            upload,
+            ended: false,
+        }
     }
 }
 
@@ -354,7 +391,10 @@ impl Body for ForwardedBody {
             Poll::Ready(Some(Err(error))) => {
                 this.in_flight.moved();
                 this.lease = None;
-                tracing::warn!(error = crate::error::chain(error), "upstream broke off its body");
+                tracing::warn!(
+                    error = crate::error::chain(error),
+                    "upstream broke off its body"
+                );
             }
         }
         frame
@@ -400,7 +440,13 @@ mod tests {
         ] {
             assert!(is_claim(&HeaderName::from_static(name)), "{name}");
         }
-        for name in ["authorization", "x-request-id", "accept", "adyton", "x-adyto"] {
+        for name in [
+            "authorization",
+            "x-request-id",
+            "accept",
+            "adyton",
+            "x-adyto",
+        ] {
             assert!(!is_claim(&HeaderName::from_static(name)), "{name}");
         }
     }
@@ -408,7 +454,10 @@ mod tests {
     #[test]
     fn headers_that_connection_lists_end_here() {
         let mut headers = HeaderMap::new();
-        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop ,te, host"));
+        headers.insert(
+            CONNECTION,
+            HeaderValue::from_static("close, X-Hop ,te, host"),
+        );
         headers.insert("x-hop", HeaderValue::from_static("1"));
         headers.insert("x-stays", HeaderValue::from_static("1"));
         headers.insert(HOST, HeaderValue::from_static("a"));

@@ -50,6 +50,7 @@ pub struct Gate<S> {
     raw: BytesMut,
     clean: BytesMut,
     refused: Refused,
+    broken: bool,
     header_read_timeout: Duration,
     stall_timeout: Duration,
     timer: Pin<Box<Sleep>>,
@@ -87,6 +88,7 @@ impl<S> Gate<S> {
             raw: BytesMut::new(),
             clean: BytesMut::new(),
             refused: refused.clone(),
+            broken: false,
             header_read_timeout,
             stall_timeout,
             timer: Box::pin(sleep(Duration::ZERO)),
@@ -96,17 +98,17 @@ impl<S> Gate<S> {
         (gate, refused)
     }
 
-    /// In a head the service answers; in a body hyper's reader learns it as an error.
-    fn refuse(&mut self, violation: Violation, position: Position) -> io::Result<()> {
+    /// In a head the service answers; in a body hyper's reader learns it as an error, after what
+    /// came before it.
+    fn refuse(&mut self, violation: Violation, position: Position) {
         let first = self.refused.0.set(violation).is_ok();
         self.raw.clear();
         match position {
-            Position::InBody => Err(io::Error::new(io::ErrorKind::InvalidData, violation)),
+            Position::InBody => self.broken = true,
             Position::InHead | Position::BetweenRequests => {
                 if first {
                     self.clean.extend_from_slice(REFUSED_HEAD);
                 }
-                Ok(())
             }
         }
     }
@@ -143,14 +145,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
                 this.clean.advance(count);
                 return Poll::Ready(Ok(()));
             }
-            if this.refused.violation().is_some() {
+            if let Some(violation) = this.refused.violation() {
+                if this.broken {
+                    let error = io::Error::new(io::ErrorKind::InvalidData, violation);
+                    return Poll::Ready(Err(error));
+                }
                 // Nothing a client sends after a refusal is a request.
                 return Poll::Pending;
             }
             // What was read together with the last request is judged before more is read.
             if let Err(violation) = this.scanner.advance(&mut this.raw, &mut this.clean) {
                 let position = this.scanner.position(&this.raw);
-                this.refuse(violation, position)?;
+                this.refuse(violation, position);
                 continue;
             }
             if !this.clean.is_empty() {
@@ -171,7 +177,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
                 }
                 Poll::Pending => match ready!(this.poll_patience(cx)) {
                     Waiting::Nothing => return Poll::Pending,
-                    Waiting::HeadEnd => this.refuse(Violation::HeadTooSlow, Position::InHead)?,
+                    Waiting::HeadEnd => this.refuse(Violation::HeadTooSlow, Position::InHead),
                     Waiting::BodyBytes => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
                 },
             }

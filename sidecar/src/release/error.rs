@@ -135,7 +135,10 @@ impl ReleaseError {
     /// May time mend it? Decisions, bad bytes and unknown certificates stay what they are.
     pub fn may_be_retried(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Broke { .. } | Self::Timeout { .. } | Self::Busy { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Broke { .. }
+            | Self::Timeout { .. }
+            | Self::Busy { .. } => true,
             Self::Attester(_)
             | Self::TeeKey(_)
             | Self::Task(_)
@@ -160,8 +163,17 @@ impl ReleaseError {
 
     /// For the person who must mend it.
     pub fn refusal(&self) -> Refusal {
-        let Row { code, step, value, expected, remedy, exit } = self.row();
-        let told = self.information().and_then(|information| information.adyton.as_ref());
+        let Row {
+            code,
+            step,
+            value,
+            expected,
+            remedy,
+            exit,
+        } = self.row();
+        let told = self
+            .information()
+            .and_then(|information| information.adyton.as_ref());
         Refusal {
             code,
             step,
@@ -232,9 +244,11 @@ impl ReleaseError {
                 "look at the broker's log; the sidecar may be restarted at any time",
                 self.exit_of_busy(),
             ),
-            Self::Refused { step, status, information } => {
-                refused(*step, *status, information.as_ref(), chain(self))
-            }
+            Self::Refused {
+                step,
+                status,
+                information,
+            } => refused(*step, *status, information.as_ref(), chain(self)),
             Self::Protocol { .. } => row(
                 "attest.protocol",
                 "attest",
@@ -271,7 +285,11 @@ impl ReleaseError {
             .information()
             .and_then(|information| information.adyton.as_ref())
             .is_some_and(|told| told.codes.iter().any(|code| code.contains("endorsement")));
-        if endorsements { Exit::EndorsementsUnavailable } else { Exit::BrokerUnreachable }
+        if endorsements {
+            Exit::EndorsementsUnavailable
+        } else {
+            Exit::BrokerUnreachable
+        }
     }
 }
 
@@ -292,7 +310,9 @@ fn refused(
     said: String,
 ) -> Row {
     let detail = information.map(|told| format!(": {} ({})", told.detail, told.variant()));
-    let decision = information.and_then(|told| told.adyton.as_ref()).map(|told| &told.decision);
+    let decision = information
+        .and_then(|told| told.adyton.as_ref())
+        .map(|told| &told.decision);
     let explain = match decision {
         Some(id) => format!("the model owner reads the reasons with `adyton explain {id}`"),
         None => "the model owner finds the reasons in the broker's log".to_owned(),
@@ -328,5 +348,12 @@ fn refused(
     } else {
         explain
     };
-    Row { code, step, value: format!("{said}{}", detail.unwrap_or_default()), expected, remedy, exit }
+    Row {
+        code,
+        step,
+        value: format!("{said}{}", detail.unwrap_or_default()),
+        expected,
+        remedy,
+        exit,
+    }
 }

@@ -38,7 +38,11 @@ pub(super) fn listeners_beyond_loopback(port: u16) -> Exposure {
         .chain(listeners(&v6))
         .filter(|address| address.port() == port && !address.ip().to_canonical().is_loopback())
         .collect();
-    if found.is_empty() { Exposure::None } else { Exposure::Listeners(found) }
+    if found.is_empty() {
+        Exposure::None
+    } else {
+        Exposure::Listeners(found)
+    }
 }
 
 fn listeners(table: &str) -> impl Iterator<Item = SocketAddr> {
@@ -97,7 +101,9 @@ mod tests {
     fn a_server_on_every_address_is_found_in_this_namespace() {
         let open = std::net::TcpListener::bind("0.0.0.0:0").expect("bind");
         let port = open.local_addr().expect("address").port();
-        assert!(matches!(listeners_beyond_loopback(port), Exposure::Listeners(found) if found.len() == 1));
+        assert!(
+            matches!(listeners_beyond_loopback(port), Exposure::Listeners(found) if found.len() == 1)
+        );
         let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = closed.local_addr().expect("address").port();
         assert!(matches!(listeners_beyond_loopback(port), Exposure::None));

@@ -128,9 +128,12 @@ fn opening(error: &OpenError) -> Row {
             "files that do not run code when loaded",
             Exit::IntegrityFailure,
         ),
-        Layer::Request | Layer::Key => {
-            ("weights.internal", "open", "memory and randomness for keys", Exit::Internal)
-        }
+        Layer::Request | Layer::Key => (
+            "weights.internal",
+            "open",
+            "memory and randomness for keys",
+            Exit::Internal,
+        ),
     };
     (code, step, expected, remedy, exit)
 }

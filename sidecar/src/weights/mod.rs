@@ -59,14 +59,25 @@ pub fn unlock(
     released: Released,
     config: &ModelConfig,
 ) -> Result<Unlocked, WeightsError> {
-    let Released { hardened, attester, model_key, minimum_version } = released;
+    let Released {
+        hardened,
+        attester,
+        model_key,
+        minimum_version,
+    } = released;
     let name = match &config.name {
         ExpectedName::AnyUnderThisKey => None,
         ExpectedName::Exactly(name) => Some(name.clone()),
     };
     let minimum_version = minimum_version.max(config.minimum_version);
-    let requirements = Requirements { name, minimum_version, model_id: None };
-    let model = sealed.unlock(&model_key, &requirements).map_err(WeightsError::Open)?;
+    let requirements = Requirements {
+        name,
+        minimum_version,
+        model_id: None,
+    };
+    let model = sealed
+        .unlock(&model_key, &requirements)
+        .map_err(WeightsError::Open)?;
     let manifest = model.manifest();
     let reported = ReportedModel {
         name: manifest.name().to_owned(),
@@ -82,7 +93,12 @@ pub fn unlock(
         minimum_version,
         "manifest is authentic"
     );
-    Ok(Unlocked { hardened, attester, model, reported })
+    Ok(Unlocked {
+        hardened,
+        attester,
+        model,
+        reported,
+    })
 }
 
 impl Unlocked {
@@ -97,7 +113,12 @@ impl Unlocked {
         swap: Swap,
         board: &Arc<PhaseBoard>,
     ) -> Result<LoadedWeights, WeightsError> {
-        let Self { hardened, attester, model, reported } = self;
+        let Self {
+            hardened,
+            attester,
+            model,
+            reported,
+        } = self;
         let (file_mode, folder_mode) = match config.readers {
             Readers::Owner => (0o600, 0o700),
             Readers::Group => (0o640, 0o750),
@@ -121,14 +142,23 @@ impl Unlocked {
             // `model` holds the content key; it ends with this closure, before anybody is served.
             model.open_with(&target, &options, progress.as_ref())
         });
-        let opened = opening.await.map_err(WeightsError::Task)?.map_err(WeightsError::Open)?;
+        let opened = opening
+            .await
+            .map_err(WeightsError::Task)?
+            .map_err(WeightsError::Open)?;
         tracing::info!(
             path = %opened.path().display(),
             files = opened.files(),
             bytes = opened.bytes(),
             "weights are open, keys are gone"
         );
-        Ok(LoadedWeights { hardened, attester, opened, manifest_digest, reported })
+        Ok(LoadedWeights {
+            hardened,
+            attester,
+            opened,
+            manifest_digest,
+            reported,
+        })
     }
 }
 
