@@ -104,55 +104,75 @@ impl From<AdminError> for Failure {
     }
 }
 
+/// A refusal in words for people at a command line. What the broker says of requests and endpoints is for
+/// programs; only where it speaks of the content that was sent its own remedy is the better one.
 fn refused(message: String, status: StatusCode, said: Option<Said>) -> Failure {
-    let (exit, code, remedy) = match status {
+    let said_code = said
+        .as_ref()
+        .map(|said| said.code.as_str())
+        .unwrap_or_default();
+    let (exit, code, expected, remedy) = match status {
         StatusCode::UNAUTHORIZED => (
             Exit::PolicyDenied,
             "broker.unauthenticated",
-            "check --admin-token-file: it must be the token of this broker",
+            "a token or certificate that this broker admits",
+            "check --admin-token-file (STATE_DIR/admin-token of this broker), or the admin certificate",
         ),
         StatusCode::FORBIDDEN => (
             Exit::PolicyDenied,
             "broker.forbidden",
-            "use a credential that may do this",
+            "a credential that may do this",
+            "use another token or certificate",
         ),
         StatusCode::NOT_FOUND => (
             Exit::Usage,
             "broker.not-found",
-            "check the name; `adyton key list` shows the keys; check that --broker names the admin listener",
+            "a name that the broker knows",
+            match said_code.split('.').next() {
+                Some("key") => "adyton key list shows the keys; adyton key create KID makes one",
+                Some("policy") => "put one into force: adyton policy apply FILE",
+                Some("decision") => "adyton explain lists the decisions",
+                _ => "check that --broker names the admin listener, and not the KBS's",
+            },
         ),
-        StatusCode::CONFLICT => (Exit::Usage, "broker.conflict", "choose another name"),
+        StatusCode::CONFLICT => (
+            Exit::Usage,
+            "broker.conflict",
+            "a name that is not in use",
+            "use the one that exists, or choose another name",
+        ),
         StatusCode::BAD_REQUEST
         | StatusCode::UNPROCESSABLE_ENTITY
-        | StatusCode::PAYLOAD_TOO_LARGE => {
-            (Exit::Malformed, "broker.bad-request", "correct the input")
-        }
+        | StatusCode::PAYLOAD_TOO_LARGE => (
+            Exit::Malformed,
+            "broker.bad-request",
+            "input that the broker accepts",
+            said.as_ref()
+                .map_or("correct the input", |said| said.remedy.as_str()),
+        ),
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE => {
-            (Exit::BrokerUnreachable, "broker.busy", "try again later")
-        }
-        _ => (Exit::Internal, "broker.error", "look at the broker's log"),
+        | StatusCode::SERVICE_UNAVAILABLE => (
+            Exit::BrokerUnreachable,
+            "broker.busy",
+            "a broker that can answer now",
+            "try again later",
+        ),
+        _ => (
+            Exit::Internal,
+            "broker.error",
+            "success",
+            "look at the broker's log",
+        ),
     };
-    let failure = Failure::new(exit, code, message);
-    match said {
-        Some(said) => {
-            let own = if said.remedy.is_empty() {
-                remedy
-            } else {
-                &said.remedy
-            };
-            failure
-                .got(format!(
-                    "{} ({}, {})",
-                    said.message,
-                    said.code,
-                    status.as_u16()
-                ))
-                .remedy(own)
-        }
-        None => failure.got(format!("HTTP status {status}")).remedy(remedy),
-    }
+    let got = match &said {
+        Some(said) => format!("{} ({}, {})", said.message, said.code, status.as_u16()),
+        None => format!("HTTP status {status}"),
+    };
+    Failure::new(exit, code, message)
+        .got(got)
+        .expected(expected)
+        .remedy(remedy)
 }
 
 /// A connection recipe for one broker.

@@ -6,6 +6,7 @@
 //! Against: terminal escape sequences and bidirectional overrides in names that an attacker chose.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
@@ -81,17 +82,38 @@ impl Paint {
         }
     }
 
-    fn choose(choice: ColorChoice, stream: Stream) -> Self {
+    fn choose(choice: ColorChoice, stream: Stream, environment: &ColorEnvironment) -> Self {
         let wanted = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-                let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-                stream == Stream::Terminal && !no_color && !dumb
+                let refused = environment
+                    .no_color
+                    .as_ref()
+                    .is_some_and(|value| !value.is_empty())
+                    || environment.term.as_ref().is_some_and(|term| term == "dumb");
+                stream == Stream::Terminal && !refused
             }
         };
         if wanted { Self::Colored } else { Self::Plain }
+    }
+}
+
+/// What the environment says about colour.
+#[derive(Debug, Default)]
+struct ColorEnvironment {
+    /// NO_COLOR, which refuses colour when it is set and not empty (no-color.org).
+    no_color: Option<OsString>,
+    /// TERM.
+    term: Option<OsString>,
+}
+
+impl ColorEnvironment {
+    fn read() -> Self {
+        Self {
+            no_color: std::env::var_os("NO_COLOR"),
+            term: std::env::var_os("TERM"),
+        }
     }
 }
 
@@ -144,12 +166,13 @@ impl<'a> Console<'a> {
         format: Format,
         color: ColorChoice,
     ) -> Self {
+        let environment = ColorEnvironment::read();
         Self {
             out,
             err,
             format,
-            paint_out: Paint::choose(color, out_stream),
-            paint_err: Paint::choose(color, err_stream),
+            paint_out: Paint::choose(color, out_stream, &environment),
+            paint_err: Paint::choose(color, err_stream, &environment),
             err_stream,
         }
     }
@@ -258,4 +281,64 @@ pub fn standard_streams() -> (Stream, Stream) {
         kind(io::stdout().is_terminal()),
         kind(io::stderr().is_terminal()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(no_color: Option<&str>, term: &str) -> ColorEnvironment {
+        ColorEnvironment {
+            no_color: no_color.map(OsString::from),
+            term: Some(term.into()),
+        }
+    }
+
+    #[test]
+    fn auto_colours_a_terminal_unless_the_environment_refuses() {
+        let cases = [
+            (Stream::Terminal, None, "xterm", Paint::Colored),
+            (Stream::Terminal, Some(""), "xterm", Paint::Colored),
+            (Stream::Terminal, Some("1"), "xterm", Paint::Plain),
+            (Stream::Terminal, None, "dumb", Paint::Plain),
+            (Stream::Pipe, None, "xterm", Paint::Plain),
+        ];
+        for (stream, no_color, term, expected) in cases {
+            let environment = environment(no_color, term);
+            let paint = Paint::choose(ColorChoice::Auto, stream, &environment);
+            assert_eq!(paint, expected, "{stream:?} {no_color:?} {term}");
+        }
+    }
+
+    #[test]
+    fn a_flag_is_stronger_than_the_environment() {
+        let environment = environment(Some("1"), "dumb");
+        let always = Paint::choose(ColorChoice::Always, Stream::Pipe, &environment);
+        let never = Paint::choose(ColorChoice::Never, Stream::Terminal, &environment);
+        assert_eq!((always, never), (Paint::Colored, Paint::Plain));
+    }
+
+    #[test]
+    fn a_failing_disk_is_told_and_a_closed_pipe_is_not() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let write = |kind| {
+            let (mut out, mut err) = (Broken(kind), Vec::new());
+            let (pipe, text) = (Stream::Pipe, Format::Text);
+            Console::new(&mut out, pipe, &mut err, pipe, text, ColorChoice::Auto).raw(b"result")
+        };
+        assert!(write(io::ErrorKind::BrokenPipe).is_ok());
+        let failure = write(io::ErrorKind::StorageFull).expect_err("told");
+        assert_eq!(
+            (failure.code(), failure.exit()),
+            ("output.write", Exit::Internal)
+        );
+    }
 }

@@ -243,3 +243,61 @@ pub fn reasons_text(reasons: &[Reason], paint: Paint) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason() -> Reason {
+        Reason {
+            code: "tdx.measurement.mrtd".into(),
+            rung: "T11".into(),
+            claim: "mrtd".into(),
+            expected: "91".into(),
+            got: "ff".into(),
+            remedy: "add it".into(),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_block_with_what_which_expected_and_remedy() {
+        let cause = std::io::Error::other("line 1\nline 2");
+        let failure = Failure::new(Exit::Usage, "a.code", "it failed")
+            .got("this\u{1b}[31m")
+            .expected("that")
+            .remedy("do so")
+            .caused_by(&cause);
+        assert_eq!(
+            failure.render(Format::Text, Paint::Plain),
+            "error[a.code]: it failed\n  got       this\\u{1b}[31m\n  expected  that\n  \
+             cause     line 1\n            line 2\n  remedy    do so\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_as_json_has_every_member_and_its_exit_code() {
+        let failure =
+            Failure::new(Exit::PolicyDenied, "a.code", "it failed").reasons(vec![reason()]);
+        let line = failure.render(Format::Json, Paint::Colored);
+        let json: Value = serde_json::from_str(&line).expect("one JSON line");
+        assert_eq!(
+            json,
+            json!({"error": {
+                "code": "a.code", "message": "it failed", "expected": null, "got": null, "remedy": "",
+                "exit_code": 11, "reasons": [reason()],
+            }})
+        );
+    }
+
+    #[test]
+    fn the_same_reason_is_told_once() {
+        let failure = Failure::new(Exit::EvidenceRejected, "a.code", "refused")
+            .reasons(vec![reason(), reason()]);
+        let text = failure.render(Format::Text, Paint::Plain);
+        assert_eq!(
+            text.matches("✗ tdx.measurement.mrtd (T11)").count(),
+            1,
+            "{text}"
+        );
+    }
+}

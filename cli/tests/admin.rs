@@ -156,7 +156,27 @@ fn a_key_that_exists_is_refused_in_the_brokers_words() {
     let error = ran.error();
     assert_eq!(error["code"], "broker.conflict");
     assert_eq!(error["got"], "said by the stub (key.exists, 409)");
+    assert_eq!(error["expected"], "a name that is not in use");
+}
+
+#[test]
+fn content_that_the_broker_refuses_comes_back_with_the_brokers_remedy() {
+    let (stand, _server) = Stand::with_broker(|_| refusal(422, "policy.malformed"));
+    let template = stand.run(&["policy", "template", "--kid", KID]);
+    stand.write("release.toml", template.out.as_bytes());
+    let ran = stand.run(&["policy", "apply", "release.toml", "--output", "json"]);
+    assert_eq!(ran.code, 30);
+    let error = ran.error();
+    assert_eq!(error["code"], "broker.bad-request");
     assert_eq!(error["remedy"], "ask the stub");
+}
+
+#[test]
+fn a_broker_that_is_busy_ends_with_13() {
+    let (stand, _server) = Stand::with_broker(|_| (503, String::new()));
+    let ran = stand.run(&["key", "list", "--output", "json"]);
+    assert_eq!(ran.code, 13);
+    assert_eq!(ran.error()["code"], "broker.busy");
 }
 
 #[test]
@@ -203,6 +223,38 @@ fn a_broker_of_another_ca_is_refused_and_never_sees_the_token() {
 }
 
 #[test]
+fn an_admin_certificate_stands_in_for_the_token() {
+    let (stand, server) = Stand::with_mutual_tls(|_| ok(json!({"keys": []})));
+    let ran = stand.run(&["key", "list"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(!requests[0].headers.contains_key("authorization"));
+}
+
+#[test]
+fn an_admin_certificate_of_another_ca_is_refused() {
+    let (stand, server) = Stand::with_mutual_tls(|_| ok(json!({"keys": []})));
+    let other = stand::Authority::new("another CA");
+    let (certificate, key, _) = other.issue(&["owner"], rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    stand.write("owner.pem", certificate.as_bytes());
+    stand.write_secret("owner.key", key.as_bytes());
+    let ran = stand.run(&["key", "list", "--output", "json"]);
+    assert_eq!(ran.code, 13, "{ran:?}");
+    assert_eq!(ran.error()["code"], "broker.client-certificate");
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_broker_under_another_name_is_refused() {
+    let (stand, server) = Stand::with_mutual_tls(|_| ok(json!({"keys": []})));
+    let by_address = server.url.replace("localhost", "127.0.0.1");
+    let ran = stand.run_at(&by_address, &["key", "list", "--output", "json"]);
+    assert_eq!(ran.code, 13, "{ran:?}");
+    assert_eq!(ran.error()["code"], "broker.certificate-name");
+}
+
+#[test]
 fn a_broker_that_is_not_there_ends_with_13() {
     let (stand, server) = Stand::with_broker(admin);
     drop(server);
@@ -214,8 +266,6 @@ fn a_broker_that_is_not_there_ends_with_13() {
 #[test]
 fn settings_come_from_the_configuration_file_and_the_environment() {
     let (stand, server) = Stand::with_broker(admin);
-    let folder = stand.path(".config/adyton");
-    fs::create_dir_all(&folder).expect("folder");
     let bare = Stand::new();
     let config = format!(
         "broker = \"https://unused.invalid\"\nbroker_ca = \"{}\"\nadmin_token_file = \"{}\"\n",

@@ -271,6 +271,28 @@ impl Stand {
         (stand, server)
     }
 
+    /// A stand whose runs show a client certificate to a stub broker that demands one.
+    pub fn with_mutual_tls(
+        handler: impl Fn(&Exchange) -> Answer + Send + Sync + 'static,
+    ) -> (Self, Server) {
+        let authority = Authority::new("stub broker CA");
+        let admins = Authority::new("stub admin CA");
+        let (_, _, leaf) = authority.issue(&["localhost"], ExtendedKeyUsagePurpose::ServerAuth);
+        let (certificate, key, _) = admins.issue(&["owner"], ExtendedKeyUsagePurpose::ClientAuth);
+        let server = Server::start(leaf, Clients::IssuedBy(admins.der.clone()), handler);
+        let mut stand = Self::new();
+        let ca = stand.write("ca.pem", authority.pem.as_bytes());
+        let certificate = stand.write("owner.pem", certificate.as_bytes());
+        let key = stand.write_secret("owner.key", key.as_bytes());
+        stand.base = vec![
+            format!("--broker={}", server.url),
+            format!("--broker-ca={}", ca.display()),
+            format!("--admin-cert-file={}", certificate.display()),
+            format!("--admin-key-file={}", key.display()),
+        ];
+        (stand, server)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -298,6 +320,21 @@ impl Stand {
             .output()
             .expect("adyton runs");
         ran(&output)
+    }
+
+    /// Runs with another broker URL than the stand's.
+    pub fn run_at(&self, url: &str, words: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adyton"));
+        let rest = self
+            .base
+            .iter()
+            .filter(|word| !word.starts_with("--broker="));
+        command
+            .args(words)
+            .arg(format!("--broker={url}"))
+            .args(rest)
+            .env_clear();
+        ran(&command.output().expect("adyton runs"))
     }
 
     fn command(&self, words: &[&str], environment: &[(&str, &str)]) -> Command {
