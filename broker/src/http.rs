@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::FromRequestParts;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -34,6 +37,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_HEADERS: usize = 64;
 /// Largest head of a request, in bytes. Bearer tokens of ours have below 8 KiB.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How much of a body that is too long is read and thrown away, in bytes.
+const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 /// Pause after a failed accept: the usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,6 +79,43 @@ impl<S: Sync> FromRequestParts<S> for Peer {
             address: "unknown".into(),
             certificate_digest: None,
         }))
+    }
+}
+
+/// Why a body is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It is longer than the endpoint takes.
+    TooLarge,
+    /// The connection broke before its end.
+    Broken,
+}
+
+/// Reads a whole body of at most `limit` bytes. A longer one is read on for a while and thrown away:
+/// a client that still writes when the connection closes never sees why.
+///
+/// # Errors
+/// [`BodyError`].
+pub async fn whole_body(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut kept = BytesMut::with_capacity(announced.min(limit));
+    let mut seen: usize = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| BodyError::Broken)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        seen = seen.saturating_add(data.len());
+        if seen <= limit {
+            kept.extend_from_slice(&data);
+        } else if seen > limit.saturating_add(MAX_DISCARDED_BYTES) {
+            break;
+        }
+    }
+    if seen > limit {
+        Err(BodyError::TooLarge)
+    } else {
+        Ok(kept.freeze())
     }
 }
 

@@ -300,6 +300,12 @@ impl Journal {
         self.lock().log.is_usable()
     }
 
+    /// Refuses every record from now on, as after a failed write, and so every release. For an
+    /// operator's emergency stop and for tests of what follows.
+    pub fn refuse_from_now_on(&self) {
+        self.lock().log.fail();
+    }
+
     /// The store beside the log.
     pub fn store(&self) -> &Store {
         &self.store

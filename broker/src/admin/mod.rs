@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use http::StatusCode;
 
 use crate::broker::Broker;
+use crate::http::{BodyError, whole_body};
 use crate::respond::AdminRefusal;
 
 pub mod authentication;
@@ -85,20 +86,17 @@ async fn bounded_and_counted(
 
 /// The whole body, if it fits.
 async fn whole(body: Body) -> Result<bytes::Bytes, AdminRefusal> {
-    let too_large = || {
-        AdminRefusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body.too-large",
-            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
-            "send less",
-        )
-    };
-    if usize::try_from(body.size_hint().lower()).map_or(true, |length| length > MAX_BODY_BYTES) {
-        return Err(too_large());
-    }
-    to_bytes(body, MAX_BODY_BYTES)
+    whole_body(body, MAX_BODY_BYTES)
         .await
-        .map_err(|_| too_large())
+        .map_err(|error| match error {
+            BodyError::TooLarge => AdminRefusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body.too-large",
+                format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+                "send less",
+            ),
+            BodyError::Broken => malformed("the body did not arrive whole", "send it again"),
+        })
 }
 
 /// The whole body as text.

@@ -54,7 +54,7 @@ fn a_log_is_verified_and_continued() {
         .append("2026-11-23T14:00:00Z".into(), entry)
         .expect("written");
     assert_eq!(after.seq, 4);
-    let summary = verify_chain(fs::File::open(&path).expect("log"), 4).expect("verified");
+    let summary = verify_chain(File::open(&path).expect("log"), 4).expect("verified");
     assert_eq!(summary.head, after);
 }
 
@@ -204,7 +204,7 @@ fn a_log_of_another_history_is_refused() {
 fn a_store_one_record_behind_is_a_crash_and_two_behind_is_an_old_copy() {
     let (_folder, path, _) = log_with(3);
     let head_at = |seq: u64| {
-        let hash = verify_chain(fs::File::open(&path).expect("log"), seq).expect("chain");
+        let hash = verify_chain(File::open(&path).expect("log"), seq).expect("chain");
         Head {
             seq,
             hash: hash.hash_at_mark.expect("reached"),
@@ -242,7 +242,7 @@ fn a_failed_write_refuses_every_later_one() {
     let (_folder, path, head) = log_with(1);
     let (mut log, _) = AuditLog::open(&path, head).expect("opened");
     // A descriptor that was opened for reading gives the write error of a broken disk.
-    log.file = fs::File::open(&path).expect("read-only");
+    log.file = File::open(&path).expect("read-only");
     let entry = AuditEntry::new(AuditEvent::KeyReleased, "", "");
     let error = log
         .append(String::new(), entry.clone())

@@ -25,7 +25,7 @@ use crate::audit::{AuditEntry, AuditEvent};
 use crate::broker::{Broker, now};
 use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
 use crate::ear::TokenSubject;
-use crate::journal::{DecisionRecord, Outcome};
+use crate::journal::{DecisionRecord, Listed, Outcome};
 use crate::respond::{Chain, KbsRefusal};
 use crate::session::{AttestedSession, OpenChallenge, SessionError, SessionId};
 
@@ -112,7 +112,7 @@ pub fn attest(
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {
-            measured(sent, verified.get()).map_err(|reason| refuse(vec![reason]))?;
+            measured(sent, verified.get()).map_err(refuse)?;
             Some(sent.digest.as_slice())
         }
         None => None,
@@ -246,14 +246,14 @@ fn find_session(broker: &Broker, proof: &SessionProof) -> Option<std::sync::Arc<
 
 /// Whether the digest of the init-data stands in the Evidence. KBS protocol: zero-padded or cut to
 /// the register's 48 bytes.
-fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Reason> {
+fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Vec<Reason>> {
     let register = match claims {
         Claims::Tdx(claims) => claims.mrconfigid,
         _ => {
-            return Err(reason::of_init_data(
+            return Err(vec![reason::of_init_data(
                 hex::encode(&sent.digest),
                 "no such register".into(),
-            ));
+            )]);
         }
     };
     let mut expected = [0; 48];
@@ -263,10 +263,10 @@ fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Reason> {
     if register.0 == expected {
         Ok(())
     } else {
-        Err(reason::of_init_data(
+        Err(vec![reason::of_init_data(
             hex::encode(expected),
             register.to_string(),
-        ))
+        )])
     }
 }
 
@@ -279,18 +279,27 @@ fn refuse_evidence(broker: &Broker, peer: &str, reasons: Vec<Reason>) -> KbsRefu
     KbsRefusal::Attestation { decision, reasons }
 }
 
-/// A refusal stands even when its record can't be written.
+/// A refusal stands even when its record can't be written. What is not listed is not logged either:
+/// a stranger who provokes refusals fills no disk.
 fn write_refusal(broker: &Broker, record: &DecisionRecord) {
     broker.metrics.decision(record.outcome, &record.reasons);
-    let codes: Vec<&str> = record.reasons.iter().map(|reason| &*reason.code).collect();
-    let outcome = record.outcome.as_str();
-    tracing::warn!(
-        decision = %record.id, outcome, kid = record.kid, peer = record.peer, codes = codes.join(","),
-        "refused"
-    );
-    if let Err(error) = broker.journal.record_refusal(record) {
-        broker.metrics.journal_failure();
-        tracing::error!(error = %Chain(&error), "a refusal was not recorded");
+    match broker.journal.record_refusal(record) {
+        Ok(Listed::CountedOnly) => {}
+        Ok(Listed::Yes) => {
+            let codes: Vec<&str> = record.reasons.iter().map(|reason| &*reason.code).collect();
+            tracing::warn!(
+                decision = %record.id,
+                outcome = record.outcome.as_str(),
+                kid = record.kid,
+                peer = record.peer,
+                codes = codes.join(","),
+                "refused"
+            );
+        }
+        Err(error) => {
+            broker.metrics.journal_failure();
+            tracing::error!(error = %Chain(&error), "a refusal was not recorded");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::exchange::{self, SessionProof, WithCookie};
 use crate::broker::{Broker, now};
-use crate::http::Peer;
+use crate::http::{BodyError, Peer, whole_body};
 use crate::respond::{KbsRefusal, json};
 use crate::session::{COOKIE_NAME, SessionId};
 
@@ -158,17 +158,9 @@ async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
 
 /// The whole body, if it fits.
 async fn whole(body: Body, limit: usize) -> Result<bytes::Bytes, KbsRefusal> {
-    // Known too long: answered without reading it.
-    let announced = body.size_hint().lower();
-    if usize::try_from(announced).map_or(true, |announced| announced > limit) {
-        return Err(KbsRefusal::TooLarge { limit });
-    }
-    to_bytes(body, limit).await.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        match source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
-            true => KbsRefusal::TooLarge { limit },
-            false => KbsRefusal::Body,
-        }
+    whole_body(body, limit).await.map_err(|error| match error {
+        BodyError::TooLarge => KbsRefusal::TooLarge { limit },
+        BodyError::Broken => KbsRefusal::Body,
     })
 }
 

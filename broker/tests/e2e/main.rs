@@ -1,0 +1,9 @@
+//! The broker as its peers see it: real TLS sockets, the real RCAR client, Evidence of a simulated
+//! TEE that the broker is told to trust.
+
+mod admin;
+mod conformance;
+mod harness;
+mod refusals;
+mod release;
+mod start;
