@@ -31,7 +31,7 @@ use crate::ready_file::ReadyFile;
 use crate::release::{self, Kbc, Watchers};
 use crate::shutdown::Shutdown;
 use crate::upstream::Upstream;
-use crate::weights::{self, WeightsError};
+use crate::weights::{self, Unlocked, WeightsError};
 
 /// Runs the sidecar to its end. `Ok` after SIGTERM or SIGINT, with everything wiped.
 ///
@@ -77,27 +77,36 @@ pub async fn run(
         board: Arc::clone(&board),
         metrics: Arc::clone(&metrics),
     };
-    let climbed = tokio::select! {
+    let unlocked = tokio::select! {
         biased;
-        ready = climb(&config, hardened, &watchers) => ready.map(Some),
-        () = shutdown.requested() => Ok(None),
+        unlocked = unlock(&config, hardened, &watchers) => Some(unlocked),
+        () = shutdown.requested() => None,
     };
-    let outcome = match climbed {
-        Ok(Some(ready)) => serve(config, ready, upstream, metrics, shutdown, ready_file).await,
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
+    let outcome = match unlocked {
+        Some(Ok(unlocked)) => {
+            let stage = Stage {
+                config,
+                upstream,
+                metrics,
+                shutdown,
+                ready_file,
+            };
+            stage.open_and_serve(unlocked, &board).await
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
     };
     let wiped = wipe(&target).await;
     board.enter(Phase::Wiped);
     outcome.and(wiped)
 }
 
-/// Steps 2 to 7.
-async fn climb(
+/// Steps 2 to 5. Nothing confidential is in the target yet, so it may be broken off anywhere.
+async fn unlock(
     config: &Config,
     hardened: Hardened,
     watchers: &Watchers,
-) -> Result<Ready, SidecarError> {
+) -> Result<Unlocked, SidecarError> {
     // 2. What is there to open, and with whose key?
     let model = config.model.clone();
     let (sealed, kid) = blocking(move || {
@@ -116,56 +125,78 @@ async fn climb(
     watchers.board.enter(Phase::KeyReleased);
     // 5. Is the manifest what its owner sealed?
     let model = config.model.clone();
-    let unlocked = blocking(move || weights::unlock(&sealed, released, &model)).await?;
-    // 6. Open it into memory.
-    let loaded = unlocked
-        .open(&config.model, config.swap, &watchers.board)
-        .await?;
-    // 7. Nothing stands against serving.
-    Ok(Ready::new(loaded, config, Arc::clone(&watchers.board)))
+    blocking(move || weights::unlock(&sealed, released, &model)).await
 }
 
-/// Step 8, and the orderly half of 9.
-async fn serve(
+/// What the upper half of the ladder stands on.
+struct Stage {
     config: Config,
-    ready: Ready,
     upstream: Upstream,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    mut ready_file: Option<ReadyFile>,
-) -> Result<(), SidecarError> {
-    let terms = Terms {
-        tls: config.tls,
-        clients: config.clients,
-        limits: config.limits,
-    };
-    let tell = |address: SocketAddr| {
-        if let Some(file) = &mut ready_file
-            && let Err(error) = file.serving(address)
-        {
-            tracing::warn!(%error, "the ready file cannot be written");
-        }
-    };
-    let served = proxy::serve(
-        config.listen,
-        ready,
-        upstream,
-        terms,
-        metrics,
-        shutdown,
-        tell,
-    )
-    .await;
-    let (outcome, drained) = match served {
-        Ok(drained) => (Ok(()), drained),
-        Err((error, drained)) => (Err(error.into()), drained),
-    };
-    let wiped = blocking(move || drained.wipe()).await;
-    outcome.and(wiped)
+    ready_file: Option<ReadyFile>,
 }
 
-/// Step 9 from wherever the ladder ended. Opening threads may still run after SIGTERM; then the
-/// target is swept under them.
+impl Stage {
+    /// Steps 6 to 8, and the orderly half of 9.
+    async fn open_and_serve(
+        self,
+        unlocked: Unlocked,
+        board: &Arc<PhaseBoard>,
+    ) -> Result<(), SidecarError> {
+        let Self {
+            config,
+            upstream,
+            metrics,
+            shutdown,
+            mut ready_file,
+        } = self;
+        // 6. Open it into memory.
+        let loaded = match unlocked
+            .open(&config.model, config.swap, board, &shutdown)
+            .await
+        {
+            Ok(loaded) => loaded,
+            Err(WeightsError::Interrupted) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // 7. Nothing stands against serving.
+        let ready = Ready::new(loaded, &config, Arc::clone(board));
+        // 8. Serve until told to end.
+        let terms = Terms {
+            tls: config.tls,
+            clients: config.clients,
+            limits: config.limits,
+        };
+        let tell = |address: SocketAddr| {
+            if let Some(file) = &mut ready_file
+                && let Err(error) = file.serving(address)
+            {
+                tracing::warn!(%error, "the ready file cannot be written");
+            }
+        };
+        let served = proxy::serve(
+            config.listen,
+            ready,
+            upstream,
+            terms,
+            metrics,
+            shutdown,
+            tell,
+        )
+        .await;
+        let (outcome, drained) = match served {
+            Ok(drained) => (Ok(()), drained),
+            Err((error, drained)) => (Err(error.into()), drained),
+        };
+        // 9. And leave nothing.
+        let wiped = blocking(move || drained.wipe()).await;
+        outcome.and(wiped)
+    }
+}
+
+/// Step 9 from wherever the ladder ended. An opening that was broken off may still hold the target;
+/// then it is swept all the same.
 async fn wipe(target: &Path) -> Result<(), SidecarError> {
     let target = target.to_owned();
     blocking(move || match weights::remove_leftovers(&target) {

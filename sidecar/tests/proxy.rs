@@ -586,3 +586,94 @@ async fn metrics_count_what_happened() {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_http2_control_frames_ends_the_connection() {
+    let world = World::new().await;
+    let (_sidecar, proxy) = world.serving().await;
+    // PING, SETTINGS, PRIORITY, WINDOW_UPDATE(1): hyper takes any number of each.
+    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let ping: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let priority: &[u8] = &[0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
+    let window: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    for flood in [settings, ping, priority, window] {
+        let stream = tls(proxy, &world.client, b"h2").await;
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", settings].concat();
+        writer.write_all(&preface).await.expect("written");
+        let frames = flood.repeat(1000);
+        let writing = async {
+            for _ in 0..1000 {
+                writer.write_all(&frames).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        let reading = async {
+            let mut answer = Vec::new();
+            let _ = reader.read_to_end(&mut answer).await;
+        };
+        // Either side learns it: a million frames are never taken.
+        let taken = within("the end of the flood", async {
+            tokio::select! {
+                written = writing => written.is_ok(),
+                () = reading => false,
+            }
+        });
+        assert!(
+            !taken.await,
+            "a million frames of kind {} were taken",
+            flood[3]
+        );
+    }
+    // Others are served as before.
+    let (mut client, _) = Http::two(proxy, &world.client).await;
+    assert_eq!(client.get("/seen").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_without_requests_and_without_a_handshake_are_closed() {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "limits", "idle_timeout_seconds", 1);
+    set(&mut config, "limits", "stall_timeout_seconds", 1);
+    set(&mut config, "limits", "handshake_timeout_seconds", 1);
+    let (_sidecar, proxy) = world.serving_with(&config).await;
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let mut stream = tls(proxy, &world.client, alpn).await;
+        let mut answer = Vec::new();
+        let _ = within("the idle end", stream.read_to_end(&mut answer)).await;
+    }
+    let mut silent = tokio::net::TcpStream::connect(proxy)
+        .await
+        .expect("connects");
+    let mut answer = Vec::new();
+    within("the handshake's end", silent.read_to_end(&mut answer))
+        .await
+        .expect("closed");
+    assert!(answer.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_answer_is_cut_off() {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "limits", "stall_timeout_seconds", 1);
+    let (_sidecar, proxy) = world.serving_with(&config).await;
+    for http2 in [false, true] {
+        let (tokens, ended) = world.server.stream();
+        // More than all buffers on the way hold.
+        for _ in 0..64 {
+            tokens
+                .send(Bytes::from(vec![b'x'; 1 << 20]))
+                .expect("streams");
+        }
+        let (mut client, _) = match http2 {
+            false => Http::one(proxy, &world.client).await,
+            true => Http::two(proxy, &world.client).await,
+        };
+        let response = client.get("/stream").await;
+        // Held and not read.
+        within("the server to learn it", ended).await.expect("told");
+        drop((response, tokens));
+    }
+}

@@ -63,7 +63,8 @@ pub fn authorise<B>(
     }
     // 2. A path, or `*` of OPTIONS.
     let path = request.uri().path();
-    if !path.starts_with('/') && !(path == "*" && request.method() == Method::OPTIONS) {
+    let asterisk = path == "*" && request.method() == Method::OPTIONS;
+    if !asterisk && !path.starts_with('/') {
         return Err(Violation::Target.into());
     }
     // 3. One host, said once or twice alike.

@@ -150,6 +150,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ControlFrames<S> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 

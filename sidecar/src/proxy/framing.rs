@@ -395,22 +395,25 @@ fn parse_head(head: &[u8]) -> Result<Body, Violation> {
         let (name, value) = header_line(line)?;
         match framing_name(name) {
             Some(Framing::Host) => {
-                if host.replace(value).is_some() || !is_host(value) {
-                    return Err(Violation::Host);
-                }
+                let value = if is_host(value) {
+                    Ok(value)
+                } else {
+                    Err(Violation::Host)
+                };
+                once(&mut host, value?, Violation::Host)?;
             }
             Some(Framing::ContentLength) => {
-                if length.replace(content_length(value)?).is_some() {
-                    return Err(Violation::DuplicateLength);
-                }
+                once(
+                    &mut length,
+                    content_length(value)?,
+                    Violation::DuplicateLength,
+                )?;
             }
             Some(Framing::TransferEncoding) => {
                 if !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Violation::TransferEncoding);
                 }
-                if chunked.replace(()).is_some() {
-                    return Err(Violation::DuplicateLength);
-                }
+                once(&mut chunked, (), Violation::DuplicateLength)?;
             }
             Some(Framing::Underscored) => return Err(Violation::FramingUnderscore),
             Some(Framing::Http2Settings) => return Err(Violation::UpgradeH2c),
@@ -432,6 +435,13 @@ fn parse_head(head: &[u8]) -> Result<Body, Violation> {
         (Some(length), None) => Ok(Body::Length(length)),
         (None, Some(())) => Ok(Body::Chunked),
         (None, None) => Ok(Body::None),
+    }
+}
+
+fn once<T>(slot: &mut Option<T>, value: T, twice: Violation) -> Result<(), Violation> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(twice),
     }
 }
 

@@ -72,6 +72,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
 

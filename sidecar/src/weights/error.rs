@@ -21,6 +21,9 @@ pub enum WeightsError {
     /// The opening thread ended badly.
     #[error("the opening thread ended badly")]
     Task(#[source] tokio::task::JoinError),
+    /// The process was asked to end before the weights were open.
+    #[error("the opening was broken off")]
+    Interrupted,
     /// Plaintext may be left.
     #[error("plaintext could not be removed")]
     Wipe(#[source] TargetError),
@@ -46,6 +49,13 @@ impl WeightsError {
                 "open",
                 "threads that run to their end",
                 "look at the container's memory and process limits",
+                Exit::Internal,
+            ),
+            Self::Interrupted => (
+                "weights.interrupted",
+                "open",
+                "time to open the weights",
+                "start the sidecar again",
                 Exit::Internal,
             ),
             Self::Wipe(error) => (

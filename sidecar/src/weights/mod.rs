@@ -12,14 +12,18 @@ mod error;
 mod source;
 mod tmpfs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_attestation::attester::Attester;
 use adyton_attestation::report::{Protections, ReportedModel};
 use adyton_sealed_weights::{
-    OpenOptions, OpenedModel, Requirements, SealedModel, SwapPolicy, UnlockedModel,
+    OpenError, OpenOptions, OpenedModel, Requirements, SealedModel, SwapPolicy, UnlockedModel,
 };
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 pub use error::WeightsError;
 pub use source::{choose_key, load};
@@ -30,6 +34,11 @@ use crate::config::{ExpectedName, ModelConfig, Readers};
 use crate::hygiene::{Hardened, Swap};
 use crate::phase::{Phase, PhaseBoard};
 use crate::release::Released;
+use crate::shutdown::Shutdown;
+
+/// How long an opening that was broken off is waited for.
+const ABANDON: Duration = Duration::from_secs(5);
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 /// A sealed model whose manifest is authentic, recent enough, and the one that was asked for.
 pub struct Unlocked {
@@ -102,16 +111,18 @@ pub fn unlock(
 }
 
 impl Unlocked {
-    /// Opens every file into the target, on threads of its own.
+    /// Opens every file into the target, on threads of its own, unless `shutdown` comes first.
     ///
     /// # Errors
     /// [`WeightsError::Open`]: the target is not memory, has no room, or an object is not what was
-    /// sealed. Nothing is left in the target then.
+    /// sealed; [`WeightsError::Interrupted`]. Nothing is left in the target then. It must be polled
+    /// to its end: dropped earlier, its threads go on.
     pub async fn open(
         self,
         config: &ModelConfig,
         swap: Swap,
         board: &Arc<PhaseBoard>,
+        shutdown: &Shutdown,
     ) -> Result<LoadedWeights, WeightsError> {
         let Self {
             hardened,
@@ -138,14 +149,14 @@ impl Unlocked {
         let progress = Arc::clone(board);
         board.enter(Phase::Opening);
         let manifest_digest = model.manifest_digest();
-        let opening = tokio::task::spawn_blocking(move || {
+        let mut opening = tokio::task::spawn_blocking(move || {
             // `model` holds the content key; it ends with this closure, before anybody is served.
             model.open_with(&target, &options, progress.as_ref())
         });
-        let opened = opening
-            .await
-            .map_err(WeightsError::Task)?
-            .map_err(WeightsError::Open)?;
+        let opened = tokio::select! {
+            opened = &mut opening => opened.map_err(WeightsError::Task)?.map_err(WeightsError::Open)?,
+            () = shutdown.requested() => return Err(abandon(opening, &config.target).await),
+        };
         tracing::info!(
             path = %opened.path().display(),
             files = opened.files(),
@@ -159,6 +170,34 @@ impl Unlocked {
             manifest_digest,
             reported,
         })
+    }
+}
+
+/// Takes the ground from under an opening that cannot be interrupted, until it has ended or
+/// [`ABANDON`] is over; the process ends next, and with it what the threads still hold.
+async fn abandon(
+    mut opening: JoinHandle<Result<OpenedModel, OpenError>>,
+    target: &Path,
+) -> WeightsError {
+    tracing::info!("the opening is broken off");
+    let deadline = Instant::now() + ABANDON;
+    loop {
+        let folder = target.to_owned();
+        let swept = tokio::task::spawn_blocking(move || sweep(&folder)).await;
+        let swept = swept.map_err(WeightsError::Task).and_then(|swept| swept);
+        match (timeout(SWEEP_EVERY, &mut opening).await, swept) {
+            (Ok(Ok(Ok(opened))), _) => {
+                // It was faster. The folder may be swept already; `startup` looks once more.
+                let _ = tokio::task::spawn_blocking(move || opened.wipe()).await;
+                return WeightsError::Interrupted;
+            }
+            (Ok(_), Ok(())) => return WeightsError::Interrupted,
+            (Ok(_), Err(error)) => return error,
+            (Err(_), swept) if Instant::now() >= deadline => {
+                return swept.err().unwrap_or(WeightsError::Interrupted);
+            }
+            (Err(_), _) => {}
+        }
     }
 }
 

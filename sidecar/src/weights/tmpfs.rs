@@ -20,7 +20,7 @@ const OPENED: &str = "model";
 const OPENING: &str = ".opening-";
 /// Opening threads can add a file between our look and our removal; each pass leaves fewer places.
 const PASSES: usize = 64;
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Removes what an earlier start left in `target`. Blocking.
 ///
