@@ -214,7 +214,10 @@ impl From<HttpsError> for Failure {
                 .remedy("try again; if it stays so, look at the peer's log"),
             HttpsError::Tls { party, source, .. } => tls_failure(*party, message.clone(), source),
             HttpsError::Broken { party, source, .. } => unreachable(*party, "broken")
-                .remedy("try again; check that the URL names the right port")
+                .remedy(
+                    "check that the URL names the right port; a peer that refuses our client certificate \
+                     may also just hang up",
+                )
                 .caused_by(source.as_ref()),
             HttpsError::ReplyTooLong { party, .. } => Self::new(
                 Exit::Malformed,
