@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adyton_fake_tee::{FakeTee, Fault, GuestApi, QuoteFormat, Site, TdProfile, write_whole};
@@ -135,8 +136,18 @@ enum Encoding {
     Kbs,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fake-tee: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Serve(serve) => serve.run(),
         Command::Quote(quote) => quote.run(),
         Command::Endorsements(endorsements) => endorsements.run(),
