@@ -314,7 +314,7 @@ def save(out, p, tokenizer):
     generation = {"bos_token_id": 0, "eos_token_id": 1, "do_sample": True}
     documents = {
         "config.json": CONFIG,
-        "generation_config.json": generation | {"temperature": 0.8, "top_p": 0.95},
+        "generation_config.json": generation | {"temperature": 0.7, "top_p": 0.9},
         "special_tokens_map.json": special,
         "tokenizer_config.json": special
         | {
