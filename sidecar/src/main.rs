@@ -67,8 +67,13 @@ fn main() -> ExitCode {
         .config
         .unwrap_or_else(|| PathBuf::from("/etc/adyton/sidecar.toml"));
     let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX));
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into(),
+                value.to_string_lossy().into(),
+            )
+        })
+        .filter(|(name, _): &(String, String)| name.starts_with(ENVIRONMENT_PREFIX));
 
     let outcome = Config::load(&path, environment)
         .map_err(SidecarError::from)

@@ -56,11 +56,37 @@ pub struct Attested {
 
 /// The model key was released to this TEE.
 pub struct Released {
-    pub(crate) hardened: Hardened,
-    pub(crate) attester: Arc<dyn Attester>,
-    pub(crate) model_key: ModelKey,
-    /// Versions below it are refused, says the key's owner; 0 when the broker says nothing.
-    pub(crate) minimum_version: u64,
+    hardened: Hardened,
+    attester: Arc<dyn Attester>,
+    model_key: ModelKey,
+    minimum_version: u64,
+}
+
+impl Released {
+    fn assertion(
+        hardened: Hardened,
+        attester: Arc<dyn Attester>,
+        model_key: ModelKey,
+        minimum_version: u64,
+    ) -> Self {
+        Self {
+            hardened,
+            attester,
+            model_key,
+            minimum_version,
+        }
+    }
+
+    /// What it is made of. Model versions below the number are refused, says the key's owner; it is
+    /// 0 when the broker says nothing.
+    pub(crate) fn into_parts(self) -> (Hardened, Arc<dyn Attester>, ModelKey, u64) {
+        (
+            self.hardened,
+            self.attester,
+            self.model_key,
+            self.minimum_version,
+        )
+    }
 }
 
 /// Finds the source of Evidence.
@@ -104,12 +130,7 @@ pub async fn attest(
         match round(&attester, kbc).await {
             Ok((rcar, session)) => {
                 watchers.metrics.broker_attempt("ok");
-                return Ok(Attested {
-                    hardened,
-                    attester,
-                    rcar,
-                    session,
-                });
+                return Ok(Attested::assertion(hardened, attester, rcar, session));
             }
             Err(error) => retry.after(error).await?,
         }
@@ -143,6 +164,20 @@ async fn round(
 }
 
 impl Attested {
+    fn assertion(
+        hardened: Hardened,
+        attester: Arc<dyn Attester>,
+        rcar: adyton_attestation::rcar::Attested,
+        session: Session,
+    ) -> Self {
+        Self {
+            hardened,
+            attester,
+            rcar,
+            session,
+        }
+    }
+
     /// Asks for the key and unwraps it; the TEE key is gone afterwards.
     ///
     /// # Errors
@@ -175,11 +210,12 @@ impl Attested {
         let model_key = ModelKey::from_bytes(&mut unwrapped.plaintext, kid.clone())
             .map_err(ReleaseError::Key)?;
         watchers.metrics.broker_attempt("ok");
-        Ok(Released {
-            hardened: self.hardened,
-            attester: self.attester,
+        let minimum_version = unwrapped.minimum_model_version.unwrap_or(0);
+        Ok(Released::assertion(
+            self.hardened,
+            self.attester,
             model_key,
-            minimum_version: unwrapped.minimum_model_version.unwrap_or(0),
-        })
+            minimum_version,
+        ))
     }
 }

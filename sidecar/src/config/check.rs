@@ -17,8 +17,8 @@ use adyton_attestation::rcar::ResourcePath;
 use adyton_sealed_weights::TargetCheck;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::json;
 
+use super::digest;
 use super::file::{
     AttesterSection, BrokerSection, ConfigFile, LimitsSection, ModelSection, TlsSection,
     UpstreamSection,
@@ -77,7 +77,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     else {
         return Err(ConfigError::all(mistakes.found));
     };
-    let effective = effective(&file, &broker, &tls);
+    let effective = digest::effective(&file, &broker.roots, &tls.client_roots);
     Ok(Config {
         listen,
         admin_listen,
@@ -588,24 +588,4 @@ fn limits(section: &LimitsSection, mistakes: &mut Mistakes) -> Option<Limits> {
         idle_timeout: idle_timeout?,
         drain_timeout: drain_timeout?,
     })
-}
-
-/// What the digest covers: the settings, and by digest the roots they name. A ConfigMap is the
-/// host's; a path alone would say nothing about whose clients are accepted.
-fn effective(file: &ConfigFile, broker: &BrokerConfig, tls: &TlsConfig) -> serde_json::Value {
-    let mut effective = json!({ "config": file });
-    effective["roots"] = json!({
-        "broker": roots_digest(&broker.roots),
-        "clients": roots_digest(&tls.client_roots),
-    });
-    effective
-}
-
-fn roots_digest(roots: &[CertificateDer<'_>]) -> Vec<String> {
-    let mut digests: Vec<String> = roots
-        .iter()
-        .map(|root| hex::encode(ring::digest::digest(&ring::digest::SHA256, root)))
-        .collect();
-    digests.sort();
-    digests
 }

@@ -1,6 +1,31 @@
-//! One spelling for a configuration, so that its digest means something.
+//! What the digest of a configuration covers, and one spelling for it.
 
-use serde_json::Value;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+
+use super::ConfigFile;
+
+/// What the digest covers: the settings, and by digest the roots they name. A ConfigMap is the
+/// host's; a path alone would say nothing about whose clients are accepted.
+pub(super) fn effective(
+    file: &ConfigFile,
+    broker: &[CertificateDer<'_>],
+    clients: &[CertificateDer<'_>],
+) -> Value {
+    json!({
+        "config": file,
+        "roots": { "broker": roots_digest(broker), "clients": roots_digest(clients) },
+    })
+}
+
+fn roots_digest(roots: &[CertificateDer<'_>]) -> Vec<String> {
+    let mut digests: Vec<String> = roots
+        .iter()
+        .map(|root| hex::encode(ring::digest::digest(&ring::digest::SHA256, root)))
+        .collect();
+    digests.sort();
+    digests
+}
 
 /// SHA-256 over `value` with sorted keys and no white space.
 pub(super) fn of(value: &Value) -> [u8; 32] {

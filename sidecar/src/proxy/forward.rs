@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, StatusCode, Version};
@@ -134,6 +134,7 @@ fn rewrite<B, C>(
     let (mut parts, old_body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     remove_claims_about_the_client(&mut parts.headers);
+    join_cookies(&mut parts.headers)?;
     // hyper writes the length that the body really has.
     parts.headers.remove(CONTENT_LENGTH);
     for (name, value) in client.headers() {
@@ -156,6 +157,21 @@ fn rewrite<B, C>(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     Ok(Request::from_parts(parts, body(old_body)))
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 may split cookies over several fields, HTTP/1.1 has one.
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), ProxyError> {
+    let cookies: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() > 1 {
+        let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+            .map_err(|error| ProxyError::NotForwardable(error.into()))?;
+        headers.insert(COOKIE, joined);
+    }
+    Ok(())
 }
 
 /// Removes what belongs to one hop: the known names and those that Connection lists.
@@ -449,6 +465,18 @@ mod tests {
         ] {
             assert!(!is_claim(&HeaderName::from_static(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn split_cookies_become_one() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers).expect("joined");
+        assert_eq!(
+            headers.get_all(COOKIE).iter().collect::<Vec<_>>(),
+            ["a=1; b=2"]
+        );
     }
 
     #[test]

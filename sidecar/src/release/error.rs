@@ -180,8 +180,16 @@ impl ReleaseError {
             value,
             expected: expected.to_owned(),
             remedy,
-            decision: told.map(|told| told.decision.clone()),
-            codes: told.map(|told| told.codes.clone()).unwrap_or_default(),
+            decision: told.map(|told| excerpt(&told.decision)),
+            codes: told
+                .map(|told| {
+                    told.codes
+                        .iter()
+                        .take(MAX_CODES)
+                        .map(|code| excerpt(code))
+                        .collect()
+                })
+                .unwrap_or_default(),
             exit,
         }
     }
@@ -293,6 +301,17 @@ impl ReleaseError {
     }
 }
 
+/// Codes of one refusal that are shown.
+const MAX_CODES: usize = 32;
+
+/// Enough of what the broker says to understand it; a broker can say megabytes.
+fn excerpt(text: &str) -> String {
+    text.chars()
+        .filter(|mark| !mark.is_control())
+        .take(256)
+        .collect()
+}
+
 struct Row {
     code: &'static str,
     step: &'static str,
@@ -309,10 +328,11 @@ fn refused(
     information: Option<&ErrorInformation>,
     said: String,
 ) -> Row {
-    let detail = information.map(|told| format!(": {} ({})", told.detail, told.variant()));
+    let detail = information
+        .map(|told| format!(": {} ({})", excerpt(&told.detail), excerpt(told.variant())));
     let decision = information
         .and_then(|told| told.adyton.as_ref())
-        .map(|told| &told.decision);
+        .map(|told| excerpt(&told.decision));
     let explain = match decision {
         Some(id) => format!("the model owner reads the reasons with `adyton explain {id}`"),
         None => "the model owner finds the reasons in the broker's log".to_owned(),

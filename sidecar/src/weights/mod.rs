@@ -68,12 +68,7 @@ pub fn unlock(
     released: Released,
     config: &ModelConfig,
 ) -> Result<Unlocked, WeightsError> {
-    let Released {
-        hardened,
-        attester,
-        model_key,
-        minimum_version,
-    } = released;
+    let (hardened, attester, model_key, minimum_version) = released.into_parts();
     let name = match &config.name {
         ExpectedName::AnyUnderThisKey => None,
         ExpectedName::Exactly(name) => Some(name.clone()),
@@ -102,15 +97,24 @@ pub fn unlock(
         minimum_version,
         "manifest is authentic"
     );
-    Ok(Unlocked {
-        hardened,
-        attester,
-        model,
-        reported,
-    })
+    Ok(Unlocked::assertion(hardened, attester, model, reported))
 }
 
 impl Unlocked {
+    fn assertion(
+        hardened: Hardened,
+        attester: Arc<dyn Attester>,
+        model: UnlockedModel,
+        reported: ReportedModel,
+    ) -> Self {
+        Self {
+            hardened,
+            attester,
+            model,
+            reported,
+        }
+    }
+
     /// Opens every file into the target, on threads of its own, unless `shutdown` comes first.
     ///
     /// # Errors
@@ -163,13 +167,13 @@ impl Unlocked {
             bytes = opened.bytes(),
             "weights are open, keys are gone"
         );
-        Ok(LoadedWeights {
+        Ok(LoadedWeights::assertion(
             hardened,
             attester,
             opened,
             manifest_digest,
             reported,
-        })
+        ))
     }
 }
 
@@ -202,6 +206,22 @@ async fn abandon(
 }
 
 impl LoadedWeights {
+    fn assertion(
+        hardened: Hardened,
+        attester: Arc<dyn Attester>,
+        opened: OpenedModel,
+        manifest_digest: [u8; 32],
+        reported: ReportedModel,
+    ) -> Self {
+        Self {
+            hardened,
+            attester,
+            opened,
+            manifest_digest,
+            reported,
+        }
+    }
+
     pub(crate) fn attester(&self) -> Arc<dyn Attester> {
         Arc::clone(&self.attester)
     }
