@@ -89,7 +89,7 @@ pub struct Broker {
     /// Counters.
     pub metrics: Metrics,
     /// Bounds the work that strangers can cause.
-    pub verifications: Semaphore,
+    pub verifications: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -141,7 +141,7 @@ impl Broker {
             tokens,
             wrapping_key,
             metrics,
-            verifications: Semaphore::new(config.limits.concurrent_verifications),
+            verifications: Arc::new(Semaphore::new(config.limits.concurrent_verifications)),
         })
     }
 

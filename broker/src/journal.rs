@@ -300,9 +300,9 @@ impl Journal {
         self.lock().log.is_usable()
     }
 
-    /// Refuses every record from now on, as after a failed write, and so every release. For an
-    /// operator's emergency stop and for tests of what follows.
-    pub fn refuse_from_now_on(&self) {
+    /// As after a failed write to the disk.
+    #[cfg(test)]
+    pub(crate) fn refuse_from_now_on(&self) {
         self.lock().log.fail();
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adyton_attestation::rcar::{JweResponse, ResourcePath};
+use adyton_attestation::rcar::{JweResponse, ResourceBinding, ResourcePath};
 use adyton_sealed_weights::{ContentKey, KeyId, ModelId, Recipient};
 use axum::Extension;
 use axum::body::Body;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::authentication::Administrator;
 use super::{blocking, json_body, malformed};
 use crate::broker::Broker;
-use crate::keystore::KeyStoreError;
+use crate::keystore::{KeyStoreError, WhichEpoch};
 use crate::respond::{AdminRefusal, json};
 
 #[derive(Deserialize)]
@@ -120,6 +120,9 @@ pub(super) async fn wrap_content_key(
         let unwrapped = broker.wrapping_key.decrypt(&asked.content_key, &resource);
         // The cause is not told: this is a decryption oracle otherwise.
         let mut unwrapped = unwrapped.map_err(|_| not_for_us())?;
+        if unwrapped.resource != ResourceBinding::Confirmed {
+            return Err(not_for_us());
+        }
         let content_key =
             ContentKey::from_bytes(&mut unwrapped.plaintext).map_err(|_| not_for_us())?;
         broker
@@ -138,7 +141,7 @@ fn key_id(broker: &Broker, kid: &str) -> Result<KeyId, AdminRefusal> {
     }
     let current = broker
         .keys
-        .current(&resource(kid)?)
+        .find(&resource(kid)?, WhichEpoch::Newest)
         .map_err(|error| refusal(&error))?;
     current.ok_or_else(|| {
         refusal(&KeyStoreError::Unknown {

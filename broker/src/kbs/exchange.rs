@@ -26,6 +26,7 @@ use crate::broker::{Broker, now};
 use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
 use crate::ear::TokenSubject;
 use crate::journal::{DecisionRecord, Listed, Outcome};
+use crate::keystore::WhichEpoch;
 use crate::respond::{Chain, KbsRefusal};
 use crate::session::{AttestedSession, OpenChallenge, SessionError, SessionId};
 
@@ -158,20 +159,25 @@ pub fn resource(
     peer: &str,
     proof: &SessionProof,
     path: &str,
+    epoch: WhichEpoch,
 ) -> Result<JweResponse, KbsRefusal> {
     let resource = ResourcePath::parse(path).map_err(|_| KbsRefusal::ResourcePath)?;
     // 1.
     let session = find_session(broker, proof).ok_or(KbsRefusal::NotAttested)?;
     let decision = DecisionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     // 2.
-    let Some(key) = broker
+    let found = broker
         .keys
-        .current(&resource)
-        .map_err(|error| unavailable(&error))?
-    else {
-        let reasons = vec![reason::of_unknown_key(&resource.to_uri())];
+        .find(&resource, epoch)
+        .map_err(|error| unavailable(&error))?;
+    let Some(key) = found else {
+        let asked = match epoch {
+            WhichEpoch::Newest => resource.to_uri(),
+            WhichEpoch::Exactly(epoch) => format!("{}?epoch={epoch}", resource.to_uri()),
+        };
+        let reasons = vec![reason::of_unknown_key(&asked)];
         let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
-        record.kid = Some(resource.to_uri());
+        record.kid = Some(asked);
         write_refusal(broker, &record);
         return Err(KbsRefusal::UnknownKey { decision, reasons });
     };

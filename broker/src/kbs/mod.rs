@@ -6,3 +6,6 @@
 pub mod exchange;
 pub mod reason;
 pub mod routes;
+
+#[cfg(test)]
+mod tests;

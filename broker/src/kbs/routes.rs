@@ -17,6 +17,7 @@ use serde_json::json;
 use super::exchange::{self, SessionProof, WithCookie};
 use crate::broker::{Broker, now};
 use crate::http::{BodyError, Peer, whole_body};
+use crate::keystore::WhichEpoch;
 use crate::respond::{KbsRefusal, json};
 use crate::session::{COOKIE_NAME, SessionId};
 
@@ -84,15 +85,17 @@ async fn attest(
 ) -> Result<Response, KbsRefusal> {
     let id = session_cookie(&headers);
     let body = whole(body, MAX_ATTESTATION_BYTES).await?;
-    let turn = broker
-        .verifications
-        .acquire()
+    let turns = Arc::clone(&broker.verifications);
+    let turn = turns
+        .acquire_owned()
         .await
         .map_err(|_| KbsRefusal::Unavailable)?;
-    let shared = Arc::clone(&broker);
-    let reply =
-        blocking(move || exchange::attest(&shared, peer.as_str(), id.as_ref(), &body)).await?;
-    drop(turn);
+    let reply = blocking(move || {
+        // The turn ends with the work, also when nobody waits for the reply any more.
+        let _turn = turn;
+        exchange::attest(&broker, peer.as_str(), id.as_ref(), &body)
+    })
+    .await?;
     Ok(with_cookie(&reply))
 }
 
@@ -103,6 +106,7 @@ async fn resource(
     headers: HeaderMap,
 ) -> Result<Response, KbsRefusal> {
     // The path as it was sent: a decoded `%2F` would make another resource of it.
+    let epoch = wanted_epoch(uri.query()).ok_or(KbsRefusal::ResourcePath)?;
     let path = uri
         .path()
         .strip_prefix(RESOURCE_PREFIX)
@@ -112,16 +116,20 @@ async fn resource(
         id: session_cookie(&headers),
         token: bearer_token(&headers),
     };
-    let reply = blocking(move || exchange::resource(&broker, peer.as_str(), &proof, &path)).await?;
+    let reply =
+        blocking(move || exchange::resource(&broker, peer.as_str(), &proof, &path, epoch)).await?;
     Ok(json(StatusCode::OK, &reply))
 }
 
 #[derive(Deserialize)]
-struct Verbosity {
-    verbose: Option<String>,
+pub(super) struct Verbosity {
+    pub(super) verbose: Option<String>,
 }
 
-async fn healthz(State(broker): State<Arc<Broker>>, Query(query): Query<Verbosity>) -> Response {
+pub(super) async fn healthz(
+    State(broker): State<Arc<Broker>>,
+    Query(query): Query<Verbosity>,
+) -> Response {
     let usable = broker.journal.is_usable();
     let status = if usable {
         StatusCode::OK
@@ -206,6 +214,23 @@ fn session_cookie(headers: &HeaderMap) -> Option<SessionId> {
         .filter_map(|pair| pair.split_once('='));
     let (_, id) = pairs.find(|(name, _)| name.trim() == COOKIE_NAME)?;
     SessionId::parse(id.trim())
+}
+
+/// `epoch=<n>` of the query; other parameters are ignored, as a KBS forwards them to whom it may
+/// concern. `None` when it is given and is no epoch.
+fn wanted_epoch(query: Option<&str>) -> Option<WhichEpoch> {
+    let mut pairs = query
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    match pairs.find(|(name, _)| *name == "epoch") {
+        None => Some(WhichEpoch::Newest),
+        Some((_, number)) => number
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(WhichEpoch::Exactly),
+    }
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<String> {

@@ -6,7 +6,7 @@ use adyton_attestation::UnixTime;
 use adyton_attestation::rcar::{JweExtras, JweResponse, ResourcePath, jwe};
 use adyton_sealed_weights::{ContentKey, KeyId, ModelId, ModelKey, Recipient};
 
-use super::{KeyRecord, KeyStore, KeyStoreError};
+use super::{KeyRecord, KeyStore, KeyStoreError, WhichEpoch};
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::journal::{Journal, RecordedPermit};
 use crate::store::{Row, Table};
@@ -80,15 +80,22 @@ impl KeyStore for EmbeddedKeyStore {
         Ok(records)
     }
 
-    fn current(&self, resource: &ResourcePath) -> Result<Option<KeyId>, KeyStoreError> {
+    fn find(
+        &self,
+        resource: &ResourcePath,
+        epoch: WhichEpoch,
+    ) -> Result<Option<KeyId>, KeyStoreError> {
         let uri = resource.to_uri();
         let rows = self.journal.store().rows(Table::Keys)?;
-        let newest = rows
+        let epochs = rows
             .into_iter()
             .filter(|(name, _)| *name == uri)
-            .map(|(_, epoch)| epoch)
-            .max();
-        newest
+            .map(|(_, epoch)| epoch);
+        let found = match epoch {
+            WhichEpoch::Newest => epochs.max(),
+            WhichEpoch::Exactly(wanted) => epochs.into_iter().find(|epoch| *epoch == wanted),
+        };
+        found
             .map(|epoch| KeyId::new(&uri, epoch))
             .transpose()
             .map_err(KeyStoreError::from)

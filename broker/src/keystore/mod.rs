@@ -23,6 +23,15 @@ pub struct KeyRecord {
     pub created_at: String,
 }
 
+/// Which edition of a key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichEpoch {
+    /// The newest.
+    Newest,
+    /// This one: sealed models of before a rotation name it.
+    Exactly(u32),
+}
+
 /// Why a key store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyStoreError {
@@ -75,11 +84,15 @@ pub trait KeyStore: Send + Sync {
     /// The store's own.
     fn list(&self) -> Result<Vec<KeyRecord>, KeyStoreError>;
 
-    /// The newest epoch of a key, `None` when there is no such key.
+    /// The key of this name and epoch, `None` when there is no such key.
     ///
     /// # Errors
     /// The store's own.
-    fn current(&self, resource: &ResourcePath) -> Result<Option<KeyId>, KeyStoreError>;
+    fn find(
+        &self,
+        resource: &ResourcePath,
+        epoch: WhichEpoch,
+    ) -> Result<Option<KeyId>, KeyStoreError>;
 
     /// Encrypts the permitted key to the attested TEE key. A permit is used once.
     ///

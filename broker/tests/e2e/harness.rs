@@ -108,8 +108,28 @@ impl TestBroker {
         tee: FakeTee,
         config: String,
     ) -> Result<Self, StartupError> {
+        Self::start_changed_in(folder, tee, config, |_| {}).await
+    }
+
+    /// `change` is made after the configuration was parsed, for what no file can say.
+    pub async fn start_changed(change: impl FnOnce(&mut BrokerConfig)) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let tee = FakeTee::new(now().0);
+        let config = write_inputs(folder.path(), &tee, &[]);
+        let started = Self::start_changed_in(folder, tee, config, change).await;
+        started.expect("the broker starts")
+    }
+
+    async fn start_changed_in(
+        folder: TempDir,
+        tee: FakeTee,
+        config: String,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self, StartupError> {
         let parsed = BrokerConfig::load(Some((Path::new("broker.toml"), &config)), [], []);
-        let checked = CheckedConfig::check(parsed.map_err(StartupError::Configuration)?)?;
+        let mut parsed = parsed.map_err(StartupError::Configuration)?;
+        change(&mut parsed);
+        let checked = CheckedConfig::check(parsed)?;
         let broker = RunningBroker::start(checked).await?;
         let (stop, stopped) = watch::channel(false);
         let endpoints = broker.endpoints().clone();

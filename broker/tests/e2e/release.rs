@@ -58,6 +58,30 @@ async fn an_attested_session_may_ask_again_and_for_another_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_found_by_its_epoch_and_by_no_other() {
+    let broker = TestBroker::start().await.with_key_and_policy().await;
+    let guest = broker.attest().await;
+    let newest = unwrap_key(&guest, &broker.ask(&guest, KEY_PATH).await).plaintext;
+    let first = broker.ask(&guest, &format!("{KEY_PATH}?epoch=1")).await;
+    assert_eq!(unwrap_key(&guest, &first).plaintext, newest);
+    let second = broker.ask(&guest, &format!("{KEY_PATH}?epoch=2")).await;
+    assert_eq!(
+        (second.refusal().0, second.refusal().2),
+        (404, vec!["key.unknown".into()])
+    );
+    for epoch in ["0", "x", "", "-1", "4294967296"] {
+        let reply = broker
+            .ask(&guest, &format!("{KEY_PATH}?epoch={epoch}"))
+            .await;
+        assert_eq!(
+            reply.refusal(),
+            (404, "InvalidRequestPath".into(), vec![]),
+            "{epoch}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_token_opens_what_the_cookie_opens() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let guest = broker.attest().await;
