@@ -49,7 +49,7 @@ Examples:
       -d '{\"model\":\"kjv-llama\",\"prompt\":\"In the beginning\",\"max_tokens\":60,\"stream\":true}'
 
   Behind the sidecar: wait for the opened model, on a socket nobody else can reach:
-    adyton-example-server --model /run/adyton/model --wait-seconds 300 --listen unix:/run/adyton/http.sock
+    adyton-example-server --model /weights/model --wait-seconds 300 --listen unix:/run/llm.sock
 
 Exit codes: 0 stopped by a signal, 1 internal, 2 usage, 30 the model folder is missing or malformed.";
 

@@ -3,13 +3,11 @@
 mod client;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -21,29 +19,35 @@ fn model() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../model/kjv-llama")
 }
 
-fn start(arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_adyton-example-server"))
+/// The program, and the file its log goes to: a pipe that nobody reads would stop it when full.
+struct Program {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+fn start(arguments: &[&str]) -> Program {
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let child = Command::new(env!("CARGO_BIN_EXE_adyton-example-server"))
         .args(arguments)
-        .stderr(Stdio::piped())
+        .stderr(log.reopen().expect("the file can be opened again"))
         .kill_on_drop(true)
         .spawn()
-        .expect("the program starts")
+        .expect("the program starts");
+    Program { child, log }
 }
 
 /// The exit code and the log of a program that ends by itself.
-async fn ended(mut child: Child) -> (Option<i32>, String) {
-    let mut log = String::new();
-    let mut stderr = child.stderr.take().expect("stderr is piped");
-    let reading = timeout(PATIENCE, stderr.read_to_string(&mut log)).await;
-    reading.expect("the program ends").expect("the log is text");
-    (
-        child.wait().await.expect("the program has a status").code(),
-        log,
-    )
+async fn ended(mut program: Program) -> (Option<i32>, String) {
+    let status = timeout(PATIENCE, program.child.wait())
+        .await
+        .expect("the program ends");
+    let log = std::fs::read_to_string(program.log.path()).expect("the log is text");
+    (status.expect("the program has a status").code(), log)
 }
 
-fn terminate(child: &Child) {
-    let id = child
+fn terminate(program: &Program) {
+    let id = program
+        .child
         .id()
         .and_then(|id| Pid::from_raw(id.cast_signed()))
         .expect("the program runs");
@@ -79,7 +83,7 @@ async fn it_waits_for_the_model_serves_on_a_socket_and_ends_on_sigterm() {
     let ready = folder.path().join("ready.json");
     let listen = format!("unix:{}", socket.display());
     let path = |path: &Path| path.to_str().expect("the path is text").to_owned();
-    let child = start(&[
+    let program = start(&[
         "--model",
         &path(&opened),
         "--wait-seconds",
@@ -104,8 +108,8 @@ async fn it_waits_for_the_model_serves_on_a_socket_and_ends_on_sigterm() {
     let answer = client::send(stream, Method::POST, "/v1/completions", ask).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 
-    terminate(&child);
-    let (code, log) = ended(child).await;
+    terminate(&program);
+    let (code, log) = ended(program).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(
         !log.contains("In the beginning"),
@@ -127,10 +131,10 @@ async fn sigterm_ends_the_waiting_for_a_model() {
         "--listen",
         "127.0.0.1:0",
     ];
-    let child = start(&[arguments.as_slice(), &["--ready-file", path]].concat());
+    let program = start(&[arguments.as_slice(), &["--ready-file", path]].concat());
     until(async || ready.exists().then_some(())).await;
-    terminate(&child);
-    let (code, log) = ended(child).await;
+    terminate(&program);
+    let (code, log) = ended(program).await;
     assert_eq!(code, Some(0), "{log}");
     assert!(
         !log.contains("cut off"),
@@ -140,8 +144,8 @@ async fn sigterm_ends_the_waiting_for_a_model() {
 
 #[tokio::test]
 async fn a_model_that_does_not_appear_ends_it_with_the_path_and_a_remedy() {
-    let child = start(&["--model", "/nonexistent/model", "--listen", "127.0.0.1:0"]);
-    let (code, log) = ended(child).await;
+    let program = start(&["--model", "/nonexistent/model", "--listen", "127.0.0.1:0"]);
+    let (code, log) = ended(program).await;
     assert_eq!(code, Some(30));
     assert!(
         log.contains("/nonexistent/model") && log.contains("--wait-seconds"),

@@ -77,7 +77,6 @@ impl Api {
     /// The routes.
     pub fn router(self) -> Router {
         Router::new()
-            .route("/health", get(health))
             .route("/v1/models", get(models))
             .route("/v1/models/{*name}", get(model))
             .route("/v1/completions", post(completions))
@@ -90,6 +89,8 @@ impl Api {
             })
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(axum::middleware::from_fn(log_request))
+            // After the layer, so not in the log: the sidecar asks often.
+            .route("/health", get(health))
             .with_state(self)
     }
 
