@@ -128,7 +128,10 @@ async fn sigterm_while_opening_leaves_nothing_and_ends_with_0() {
     let mut sidecar = world.start();
     sidecar.log_line(|line| line["phase"] == "opening").await;
     sidecar.terminate();
-    assert_eq!(sidecar.end().await.code, Some(0));
+    let ended = sidecar.end().await;
+    assert_eq!(ended.code, Some(0));
+    let said = |what: &str| ended.log.iter().any(|line| line["message"] == what);
+    println!("broken off: {}", said("the opening is broken off"));
     world.assert_target_is_clean();
 }
 
