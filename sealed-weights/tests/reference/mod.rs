@@ -2,6 +2,8 @@
 //! pieces, nothing shared with the crate under test. Slow, short, without mercy for bad input.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod salamander;
+
 use std::collections::BTreeMap;
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
@@ -365,4 +367,19 @@ pub fn open(
         message.extend_from_slice(&object[tags + index * 16..][..16]);
     }
     c2sp_open(&content_key, &file_context(&model_id, path), &message).map_err(|()| "chunk")
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+pub fn digest_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(Sha256::digest(bytes))
+}
+
+/// The same number of bytes, one bit of the first changed.
+pub fn flip_base64(text: &str) -> String {
+    let mut bytes = STANDARD.decode(text).unwrap();
+    bytes[0] ^= 1;
+    STANDARD.encode(bytes)
 }
