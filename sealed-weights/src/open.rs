@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ring::digest;
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{ObjectError, OpenError, RequirementError};
+use crate::error::{OpenError, RequirementError};
 use crate::formats::{self, FormatError};
 use crate::key::{ContentKey, ModelId, ModelKey};
 use crate::limits::MAX_MANIFEST_BYTES;
@@ -535,10 +535,4 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     out
-}
-
-impl From<ObjectError> for std::io::Error {
-    fn from(error: ObjectError) -> Self {
-        Self::other(error)
-    }
 }

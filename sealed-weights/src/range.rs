@@ -6,6 +6,9 @@
 //! A range authenticates its own chunks. That the file has not been cut follows from the manifest,
 //! which fixes its size and the digest of its tag table.
 
+use std::cell::RefCell;
+use std::io;
+
 use zeroize::Zeroizing;
 
 use crate::chunked::{CHUNK_LEN, TAG_LEN};
@@ -35,7 +38,16 @@ impl RangeReader {
             path: entry.path.clone(),
             object,
         };
-        verify_format(entry, &reader, allowed)?;
+        let contents = Inspected {
+            reader: &reader,
+            refused: RefCell::new(None),
+        };
+        let verified = verify_format(entry, &contents, allowed);
+        // A chunk that is not authentic is that, and no fault of the format that met it.
+        if let Some(error) = contents.refused.into_inner() {
+            return Err(error);
+        }
+        verified?;
         Ok(reader)
     }
 
@@ -128,16 +140,25 @@ impl RangeReader {
     }
 }
 
-impl ReadAt for RangeReader {
+/// A reader whose plaintext nobody has seen yet, and its first refusal.
+struct Inspected<'a> {
+    reader: &'a RangeReader,
+    refused: RefCell<Option<OpenError>>,
+}
+
+impl ReadAt for Inspected<'_> {
     fn len(&self) -> u64 {
-        self.size()
+        self.reader.size()
     }
 
-    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-        self.read_at(offset, buffer).map_err(|error| match error {
-            OpenError::Range { .. } => std::io::ErrorKind::UnexpectedEof.into(),
-            OpenError::Object { source, .. } => source.into(),
-            other => std::io::Error::other(other),
-        })
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match self.reader.read_at(offset, buffer) {
+            Ok(()) => Ok(()),
+            Err(OpenError::Range { .. }) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => {
+                self.refused.borrow_mut().get_or_insert(error);
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
     }
 }

@@ -75,7 +75,7 @@ fn every_flipped_bit_of_ciphertext_padding_and_tags_is_refused() {
             let layer = unlocked.reader("a").unwrap_err().layer();
             // The format is verified when the reader is made, which opens the first chunk.
             let expected = match at {
-                ..4196 => Layer::Format,
+                ..4196 => Layer::Chunk,
                 4196..8192 => Layer::Header,
                 _ => Layer::Binding,
             };
