@@ -22,10 +22,7 @@ const CHUNK: usize = 16 * 1024;
 const HOT: usize = 16;
 
 fn mebibytes() -> u64 {
-    std::env::var("ADYTON_BENCH_MIB")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(256)
+    std::env::var("ADYTON_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(256)
 }
 
 fn folder() -> PathBuf {
@@ -76,35 +73,23 @@ fn sealed(bytes: u64) -> Bench {
     let source = root.path().join("source");
     fs::create_dir(&source).unwrap();
     let files: Vec<_> = (0..4).map(|index| format!("part-{index}.dat")).collect();
-    let piece: Vec<u8> = (0..1_u32 << 20)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let piece: Vec<u8> =
+        (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for name in &files {
         let mut file = File::create(source.join(name)).unwrap();
         for _ in 0..(bytes / 4) >> 20 {
             std::io::Write::write_all(&mut file, &piece).unwrap();
         }
     }
-    let options = SealOptions {
-        name: "bench".into(),
-        version: 1,
-        allow_formats: vec![],
-        threads: 0,
-    };
+    let options =
+        SealOptions { name: "bench".into(), version: 1, allow_formats: vec![], threads: 0 };
     let out = root.path().join("sealed");
     let job = SealJob::new(&source, &out, options).unwrap();
     let key = ModelKey::generate(KeyId::new("kbs:///a/b/c", 1).unwrap()).unwrap();
     let recipient = Recipient::wrap(&key, &job.model_id(), job.content_key()).unwrap();
     job.run(vec![recipient], &NoProgress).unwrap();
-    let unlocked = SealedModel::load(&out)
-        .unwrap()
-        .unlock(&key, &Requirements::default())
-        .unwrap();
-    Bench {
-        root,
-        unlocked,
-        files,
-    }
+    let unlocked = SealedModel::load(&out).unwrap().unlock(&key, &Requirements::default()).unwrap();
+    Bench { root, unlocked, files }
 }
 
 fn copy(from: &Path, to: &Path, files: &[String], threads: usize) {
@@ -142,23 +127,15 @@ fn open(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(6));
     for threads in [1, 2] {
-        group.bench_function(
-            BenchmarkId::new("raw_ring_hot_chunks", threads),
-            |bencher| {
-                bencher.iter(|| raw_ring(threads, bytes));
-            },
-        );
+        group.bench_function(BenchmarkId::new("raw_ring_hot_chunks", threads), |bencher| {
+            bencher.iter(|| raw_ring(threads, bytes));
+        });
         group.bench_function(BenchmarkId::new("copy_plain_files", threads), |bencher| {
             bencher.iter_custom(|iterations| {
                 timed(
                     iterations,
                     || {
-                        copy(
-                            &bench.root.path().join("source"),
-                            &target,
-                            &bench.files,
-                            threads,
-                        );
+                        copy(&bench.root.path().join("source"), &target, &bench.files, threads);
                     },
                     || {
                         for name in &bench.files {
@@ -181,10 +158,8 @@ fn open(criterion: &mut Criterion) {
                 timed(
                     iterations,
                     || {
-                        let model = bench
-                            .unlocked
-                            .open_with(&target, &options, &NoProgress)
-                            .unwrap();
+                        let model =
+                            bench.unlocked.open_with(&target, &options, &NoProgress).unwrap();
                         **opened.borrow_mut() = Some(model);
                     },
                     || {

@@ -8,6 +8,7 @@
 //!  object:   header(salt, commitment) ‖ ciphertext of all chunks ‖ padding ‖ all tags
 //!  standard: salt ‖ commitment ‖ ciphertext and tag of chunk 0 ‖ ciphertext and tag of chunk 1 ‖ …
 //! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::io::{self, Write};
 
@@ -53,16 +54,10 @@ pub fn to_c2sp<R: ReadAt + ?Sized>(object: &R, out: &mut dyn Write) -> Result<u6
     let mut header = [0; CIPHERTEXT_AT as usize];
     object.read_exact_at(0, &mut header)?;
     let header = Header::parse(&header)?;
-    let bound = HeaderError::PlaintextLen {
-        expected: 0,
-        got: header.plaintext_len,
-    };
+    let bound = HeaderError::PlaintextLen { expected: 0, got: header.plaintext_len };
     let layout = Layout::of(header.plaintext_len).ok_or(bound)?;
     if object.len() != layout.object_len {
-        return Err(RearrangeError::Length {
-            expected: layout.object_len,
-            got: object.len(),
-        });
+        return Err(RearrangeError::Length { expected: layout.object_len, got: object.len() });
     }
     out.write_all(&header.salt)?;
     out.write_all(&header.commitment)?;
@@ -87,27 +82,15 @@ pub fn from_c2sp<R: ReadAt + ?Sized>(
     out: &mut dyn Write,
 ) -> Result<u64, RearrangeError> {
     let truncated = || RearrangeError::Truncated { got: message.len() };
-    let body = message
-        .len()
-        .checked_sub(PREFIX_LEN)
-        .ok_or_else(truncated)?;
+    let body = message.len().checked_sub(PREFIX_LEN).ok_or_else(truncated)?;
     // The last chunk has a tag and fewer than 16 KiB; no remainder means that it was cut off.
-    let last = (body % SEALED_CHUNK_LEN)
-        .checked_sub(TAG_LEN as u64)
-        .ok_or_else(truncated)?;
+    let last = (body % SEALED_CHUNK_LEN).checked_sub(TAG_LEN as u64).ok_or_else(truncated)?;
     let plaintext_len = body / SEALED_CHUNK_LEN * CHUNK_LEN as u64 + last;
     let layout = Layout::of(plaintext_len).ok_or_else(truncated)?;
     let (mut salt, mut commitment) = ([0; SALT_LEN], [0; COMMITMENT_LEN]);
     message.read_exact_at(0, &mut salt)?;
     message.read_exact_at(SALT_LEN as u64, &mut commitment)?;
-    out.write_all(
-        &Header {
-            plaintext_len,
-            salt,
-            commitment,
-        }
-        .to_bytes(),
-    )?;
+    out.write_all(&Header { plaintext_len, salt, commitment }.to_bytes())?;
     let mut chunk = [0; CHUNK_LEN];
     for index in 0..layout.chunks {
         let (chunk, _) = chunk.split_at_mut(chunk_len(&layout, index));
@@ -127,8 +110,6 @@ pub fn from_c2sp<R: ReadAt + ?Sized>(
 
 /// Bytes of plaintext in one chunk.
 fn chunk_len(layout: &Layout, index: u64) -> usize {
-    let left = layout
-        .plaintext_len
-        .saturating_sub(index * CHUNK_LEN as u64);
+    let left = layout.plaintext_len.saturating_sub(index * CHUNK_LEN as u64);
     left.min(CHUNK_LEN as u64) as usize
 }

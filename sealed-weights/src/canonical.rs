@@ -2,6 +2,7 @@
 //!
 //! In: a JSON value of objects, arrays, strings, booleans and integers up to 2^53 - 1. Out: one
 //! sequence of bytes. Floating-point numbers do not occur in a manifest and are refused.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use serde_json::Value;
 
@@ -117,9 +118,6 @@ mod tests {
         for value in [json!(1.5), json!(-1), json!(9_007_199_254_740_992_u64)] {
             assert_eq!(canonical(&value), Err(NotAnInteger));
         }
-        assert_eq!(
-            canonical(&json!(9_007_199_254_740_991_u64)).unwrap(),
-            b"9007199254740991"
-        );
+        assert_eq!(canonical(&json!(9_007_199_254_740_991_u64)).unwrap(), b"9007199254740991");
     }
 }

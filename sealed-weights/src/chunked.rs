@@ -1,7 +1,7 @@
 //! The one cryptographic primitive: Cobblestone-256, c2sp.org/chunked-encryption with AES-256-GCM
 //! and SHA-512.
 //!
-//! In: an input key, a salt, a context. Out: a [`MessageCipher`] that seals or opens chunks of
+//! In: an input key, a salt, a context. Out: a cipher for one message that seals or opens chunks of
 //! 16 KiB in place, and the commitment. It knows no files and no layout. The only place of the
 //! crate that calls an AEAD; whoever wants another library for it changes this file.
 //!
@@ -93,13 +93,7 @@ impl MessageCipher {
         let mut commitment = [0; COMMITMENT_LEN];
         commitment.copy_from_slice(committed);
         let key = UnboundKey::new(&AES_256_GCM, key).expect("AES-256 takes these 32 bytes");
-        (
-            Self {
-                key: Wiped::new(LessSafeKey::new(key)),
-                base_nonce: nonce,
-            },
-            commitment,
-        )
+        (Self { key: Wiped::new(LessSafeKey::new(key)), base_nonce: nonce }, commitment)
     }
 
     /// For opening: as [`derive`](Self::derive), and refuses before any chunk can be opened.
@@ -112,11 +106,7 @@ impl MessageCipher {
         commitment: &Commitment,
     ) -> Result<Self, CommitmentMismatch> {
         let (cipher, expected) = Self::derive(input_key, salt, context);
-        if bool::from(expected.ct_eq(commitment)) {
-            Ok(cipher)
-        } else {
-            Err(CommitmentMismatch)
-        }
+        if bool::from(expected.ct_eq(commitment)) { Ok(cipher) } else { Err(CommitmentMismatch) }
     }
 
     /// Seals one chunk in place; the tag goes into the table.
@@ -161,11 +151,7 @@ impl MessageCipher {
             return Err(ChunkError::TooMany { index });
         }
         let mut nonce = *self.base_nonce;
-        for (byte, counter) in nonce
-            .iter_mut()
-            .skip(NONCE_LEN - 8)
-            .zip(index.to_be_bytes())
-        {
+        for (byte, counter) in nonce.iter_mut().skip(NONCE_LEN - 8).zip(index.to_be_bytes()) {
             *byte ^= counter;
         }
         Ok(Nonce::assume_unique_for_key(nonce))
@@ -189,14 +175,7 @@ mod tests {
 
     #[test]
     fn the_last_chunk_is_always_short() {
-        for (len, chunks) in [
-            (0, 1),
-            (1, 1),
-            (16383, 1),
-            (16384, 2),
-            (16385, 2),
-            (32768, 3),
-        ] {
+        for (len, chunks) in [(0, 1), (1, 1), (16383, 1), (16384, 2), (16385, 2), (32768, 3)] {
             assert_eq!(chunk_count(len), chunks, "{len}");
         }
     }
@@ -206,10 +185,7 @@ mod tests {
         let mut chunk = *b"some bytes";
         let tag = cipher().seal(3, &mut chunk).unwrap();
         let mut moved = chunk;
-        assert_eq!(
-            cipher().open(4, &mut moved, &tag),
-            Err(ChunkError::NotAuthentic { index: 4 })
-        );
+        assert_eq!(cipher().open(4, &mut moved, &tag), Err(ChunkError::NotAuthentic { index: 4 }));
         assert_eq!(moved, [0; 10]);
         cipher().open(3, &mut chunk, &tag).unwrap();
         assert_eq!(&chunk, b"some bytes");

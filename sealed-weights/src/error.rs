@@ -255,10 +255,7 @@ pub enum OpenError {
 }
 
 fn list(kids: &[KeyId]) -> String {
-    kids.iter()
-        .map(|kid| format!("`{kid}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    kids.iter().map(|kid| format!("`{kid}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl OpenError {

@@ -6,6 +6,7 @@
 //!
 //! Against: other versions read as this one, lengths made up by the store, bytes hidden where
 //! nobody looks.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use crate::chunked::{CHUNK_LEN, COMMITMENT_LEN, Commitment, SALT_LEN, Salt, TAG_LEN, chunk_count};
 use crate::limits::MAX_FILE_BYTES;
@@ -95,12 +96,7 @@ impl Layout {
         let chunks = chunk_count(plaintext_len);
         let tag_table_at = (CIPHERTEXT_AT + plaintext_len).next_multiple_of(PAGE);
         let object_len = tag_table_at + chunks * TAG_LEN as u64;
-        Some(Self {
-            plaintext_len,
-            chunks,
-            tag_table_at,
-            object_len,
-        })
+        Some(Self { plaintext_len, chunks, tag_table_at, object_len })
     }
 
     /// Bytes of zero between ciphertext and tag table.
@@ -117,7 +113,7 @@ impl Header {
     //= sealed-weights/SPEC.md#6.1
     //# A reader MUST refuse another magic, version or chunk size, a plaintext length above the bound, and any byte after the commitment that is not zero.
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, HeaderError> {
-        if bytes[..VERSION_AT] != MAGIC {
+        if !bytes.starts_with(&MAGIC) {
             return Err(HeaderError::Magic);
         }
         let version = u32::from_le_bytes(field(bytes, VERSION_AT));
@@ -130,28 +126,22 @@ impl Header {
         }
         let plaintext_len = u64::from_le_bytes(field(bytes, PLAINTEXT_LEN_AT));
         if plaintext_len > MAX_FILE_BYTES {
-            return Err(HeaderError::PlaintextLen {
-                expected: MAX_FILE_BYTES,
-                got: plaintext_len,
-            });
+            return Err(HeaderError::PlaintextLen { expected: MAX_FILE_BYTES, got: plaintext_len });
         }
-        if let Some(offset) = bytes[ZERO_AT..].iter().position(|byte| *byte != 0) {
-            return Err(HeaderError::NotZero {
-                at: ZERO_AT + offset,
-            });
+        let reserved = bytes.iter().enumerate().skip(ZERO_AT);
+        if let Some((at, _)) = reserved.into_iter().find(|(_, byte)| **byte != 0) {
+            return Err(HeaderError::NotZero { at });
         }
         let (salt, commitment) = (field(bytes, SALT_AT), field(bytes, COMMITMENT_AT));
-        Ok(Self {
-            plaintext_len,
-            salt,
-            commitment,
-        })
+        Ok(Self { plaintext_len, salt, commitment })
     }
 
     /// The 4096 bytes.
     pub fn to_bytes(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
-        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        let mut put = |at: usize, field: &[u8]| {
+            bytes.iter_mut().skip(at).zip(field).for_each(|(to, from)| *to = *from);
+        };
         put(0, &MAGIC);
         put(VERSION_AT, &VERSION.to_le_bytes());
         put(CHUNK_LEN_AT, &(CHUNK_LEN as u32).to_le_bytes());
@@ -162,11 +152,10 @@ impl Header {
     }
 }
 
-/// Offsets are constants within a fixed-size header, so this cannot be reached out of bounds.
+/// Offsets are constants within a fixed-size header; a wrong one would not get past the tests.
 fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[at..at + N]);
-    out
+    let found = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    found.copied().unwrap_or([0xFF; N])
 }
 
 #[cfg(test)]
@@ -174,11 +163,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header {
-            plaintext_len: 0x0102_0304_0506,
-            salt: [7; 24],
-            commitment: [9; 32],
-        }
+        Header { plaintext_len: 0x0102_0304_0506, salt: [7; 24], commitment: [9; 32] }
     }
 
     #[test]
@@ -187,10 +172,7 @@ mod tests {
         assert_eq!(bytes[..8], [0x89, b'A', b'D', b'Y', 13, 10, 26, 10]);
         assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0x40, 0, 0]);
         assert_eq!(bytes[16..24], [6, 5, 4, 3, 2, 1, 0, 0]);
-        assert_eq!(
-            (&bytes[24..48], &bytes[48..80]),
-            (&[7; 24][..], &[9; 32][..])
-        );
+        assert_eq!((&bytes[24..48], &bytes[48..80]), (&[7; 24][..], &[9; 32][..]));
         assert_eq!(Header::parse(&bytes), Ok(header()));
     }
 
@@ -205,10 +187,7 @@ mod tests {
         assert_eq!(edited(7, 0), Err(HeaderError::Magic));
         assert_eq!(edited(8, 2), Err(HeaderError::Version { got: 2 }));
         assert_eq!(edited(13, 0x80), Err(HeaderError::ChunkLen { got: 0x8000 }));
-        assert!(matches!(
-            edited(23, 0xFF),
-            Err(HeaderError::PlaintextLen { .. })
-        ));
+        assert!(matches!(edited(23, 0xFF), Err(HeaderError::PlaintextLen { .. })));
         for at in [80, 81, 4095] {
             assert_eq!(edited(at, 1), Err(HeaderError::NotZero { at }));
         }
@@ -223,12 +202,7 @@ mod tests {
             (16384, 2, 20480, 20512),
             (16385, 2, 24576, 24608),
         ] {
-            let layout = Layout {
-                plaintext_len: len,
-                chunks,
-                tag_table_at,
-                object_len,
-            };
+            let layout = Layout { plaintext_len: len, chunks, tag_table_at, object_len };
             assert_eq!(Layout::of(len), Some(layout));
         }
         assert_eq!(Layout::of(MAX_FILE_BYTES).map(|l| l.chunks), Some(1 << 38));

@@ -4,6 +4,7 @@
 //! crate's cipher looks into. A *model key* belongs to an owner and lives in the broker; a *content
 //! key* belongs to one version of one sealed model and is sealed to model keys (SPEC.md §4).
 //! Keys have no `Clone`, no `Serialize`, and a `Debug` that shows their name at most.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::fmt;
 use std::str::FromStr;
@@ -140,14 +141,9 @@ impl KeyId {
             return Err(refused());
         }
         if epoch == 0 {
-            return Err(KeyError::Epoch {
-                got: format!("{}?epoch=0", excerpt(uri)),
-            });
+            return Err(KeyError::Epoch { got: format!("{}?epoch=0", excerpt(uri)) });
         }
-        Ok(Self {
-            uri: uri.to_owned(),
-            epoch,
-        })
+        Ok(Self { uri: uri.to_owned(), epoch })
     }
 
     /// The KBS resource URI, `kbs:///<repository>/<type>/<tag>`, without the epoch.
@@ -170,18 +166,13 @@ impl KeyId {
 fn is_segment(segment: &str) -> bool {
     !segment.is_empty()
         && !segment.starts_with('.')
-        && segment
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 /// Enough of a text from outside to recognise it, without control characters.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(96)
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-        .collect();
+    let mut short: String =
+        text.chars().take(96).map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
     if short.len() < text.len() && text.chars().nth(96).is_some() {
         short.push('…');
     }
@@ -217,9 +208,7 @@ impl Serialize for KeyId {
 
 impl<'de> Deserialize<'de> for KeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -231,9 +220,7 @@ impl Serialize for ModelId {
 
 impl<'de> Deserialize<'de> for ModelId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -277,9 +264,7 @@ impl ModelKey {
 
 impl fmt::Debug for ModelKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModelKey")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("ModelKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -374,56 +359,30 @@ mod tests {
             "kbs:///a/b/ç",
             "kbs:///a/b/c\n",
         ] {
-            assert!(
-                matches!(KeyId::new(uri, 1), Err(KeyError::Uri { .. })),
-                "{uri:?}"
-            );
+            assert!(matches!(KeyId::new(uri, 1), Err(KeyError::Uri { .. })), "{uri:?}");
         }
     }
 
     #[test]
     fn an_epoch_has_one_spelling() {
-        for epoch in [
-            "",
-            "0",
-            "01",
-            "+1",
-            "-1",
-            "1 ",
-            "4294967296",
-            "1&epoch=2",
-            "1?epoch=1",
-        ] {
+        for epoch in ["", "0", "01", "+1", "-1", "1 ", "4294967296", "1&epoch=2", "1?epoch=1"] {
             let text = format!("kbs:///a/b/c?epoch={epoch}");
-            assert!(
-                matches!(text.parse::<KeyId>(), Err(KeyError::Epoch { .. })),
-                "{text:?}"
-            );
+            assert!(matches!(text.parse::<KeyId>(), Err(KeyError::Epoch { .. })), "{text:?}");
         }
     }
 
     #[test]
     fn a_key_of_another_length_is_refused_and_its_source_is_zero() {
         let mut bytes = [1; 31];
-        assert!(matches!(
-            ContentKey::from_bytes(&mut bytes),
-            Err(KeyError::Length { got: 31 })
-        ));
+        assert!(matches!(ContentKey::from_bytes(&mut bytes), Err(KeyError::Length { got: 31 })));
         assert_eq!(bytes, [0; 31]);
     }
 
     #[test]
     fn a_model_id_is_lower_case_hex() {
-        assert!(
-            "00112233445566778899aabbccddeeff"
-                .parse::<ModelId>()
-                .is_ok()
-        );
+        assert!("00112233445566778899aabbccddeeff".parse::<ModelId>().is_ok());
         for text in ["00112233445566778899AABBCCDDEEFF", "0011", ""] {
-            assert!(matches!(
-                text.parse::<ModelId>(),
-                Err(KeyError::ModelId { .. })
-            ));
+            assert!(matches!(text.parse::<ModelId>(), Err(KeyError::ModelId { .. })));
         }
     }
 

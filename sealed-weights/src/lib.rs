@@ -20,6 +20,46 @@
 //! | [`formats`] | what may be inside |
 //! | [`limits`], [`error`], [`progress`] | bounds, refusals, progress |
 //!
+//! ```
+//! use adyton_sealed_weights::{
+//!     KeyId, ModelKey, NoProgress, OpenOptions, Recipient, Requirements, SealJob, SealOptions,
+//!     SealedModel, SwapPolicy, TargetPolicy,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (source, out, target) =
+//! #     (folder.path().join("model"), folder.path().join("sealed"), folder.path().join("target"));
+//! # std::fs::create_dir(&source)?;
+//! # std::fs::create_dir(&target)?;
+//! # std::fs::write(source.join("config.json"), "{}")?;
+//! // The owner: seals `source` for a model key.
+//! let key = ModelKey::generate(KeyId::new("kbs:///acme/model-key/kjv", 1)?)?;
+//! let options =
+//!     SealOptions { name: "acme/kjv".into(), version: 1, allow_formats: vec![], threads: 0 };
+//! let job = SealJob::new(&source, &out, options)?;
+//! let recipient = Recipient::wrap(&key, &job.model_id(), job.content_key())?;
+//! job.run(vec![recipient], &NoProgress)?;
+//!
+//! // In the TEE: opens it with the same key into a memory-backed folder.
+//! let required = Requirements { minimum_version: 1, ..Requirements::default() };
+//! let unlocked = SealedModel::load(&out)?.unlock(&key, &required)?;
+//! # // This example runs anywhere; `open_into` would refuse a target on a disk.
+//! # let anywhere = OpenOptions {
+//! #     filesystems: TargetPolicy::InsecureAnyFilesystem,
+//! #     swap: SwapPolicy::InsecureAllow,
+//! #     ..OpenOptions::default()
+//! # };
+//! # let opened = unlocked.open_with(&target, &anywhere, &NoProgress)?;
+//! # if false {
+//! let opened = unlocked.open_into(&target, 0, &NoProgress)?;
+//! # drop(opened); }
+//! assert_eq!(std::fs::read(opened.path().join("config.json"))?, b"{}");
+//! opened.wipe()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate has no network, no clock, no async and no log.
 
 pub mod c2sp;

@@ -126,19 +126,11 @@ impl LockedMemory {
             Err(_) => match map_locked(mapped) {
                 Ok(start) => (start, Protection::MlockedPages),
                 Err(source) => {
-                    return Err(LockedMemoryError::Refused {
-                        bytes: mapped,
-                        source,
-                    });
+                    return Err(LockedMemoryError::Refused { bytes: mapped, source });
                 }
             },
         };
-        Ok(Self {
-            start,
-            len,
-            mapped,
-            protection,
-        })
+        Ok(Self { start, len, mapped, protection })
     }
 
     /// Takes a secret over: copies it into protected pages and zeroes where it came from.
@@ -186,9 +178,7 @@ impl fmt::Debug for LockedMemory {
 impl Drop for LockedMemory {
     fn drop(&mut self) {
         self.expose_mut().zeroize();
-        // SAFETY: exactly the range that `mmap` returned, unmapped once; no reference to it can
-        // outlive `self`. A failure would leave zeroed pages mapped, which is harmless.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped) };
+        unmap(self.start, self.mapped);
     }
 }
 
@@ -205,38 +195,47 @@ fn map_secret(len: usize) -> io::Result<NonNull<u8>> {
     };
     rustix::fs::ftruncate(&fd, len as u64)?;
     // Shared, because private mappings of a secret file are refused; the file is closed below and
-    // has no name, so nobody else can map it.
-    map(len, libc::MAP_SHARED, std::os::fd::AsRawFd::as_raw_fd(&fd))
+    // has no name, so nobody else can map it. Children of a fork do not get the pages at all.
+    let start = map(len, libc::MAP_SHARED, std::os::fd::AsRawFd::as_raw_fd(&fd))?;
+    advise(start, len, &[libc::MADV_DONTFORK])?;
+    Ok(start)
 }
 
 fn map_locked(len: usize) -> io::Result<NonNull<u8>> {
     let start = map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
-    // SAFETY: the range was just mapped and is ours; these calls change its attributes only.
-    let refused = unsafe {
-        libc::mlock(start.as_ptr().cast(), len) != 0
-            || libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTDUMP) != 0
-            || libc::madvise(start.as_ptr().cast(), len, libc::MADV_WIPEONFORK) != 0
-    };
-    if refused {
+    // SAFETY: the range was just mapped and is ours; locking changes no contents.
+    if unsafe { libc::mlock(start.as_ptr().cast(), len) } != 0 {
         let error = io::Error::last_os_error();
-        // SAFETY: the range mapped above, of which no reference exists.
-        unsafe { libc::munmap(start.as_ptr().cast(), len) };
+        unmap(start, len);
         return Err(error);
     }
+    advise(start, len, &[libc::MADV_DONTDUMP, libc::MADV_WIPEONFORK])?;
     Ok(start)
+}
+
+/// Unmaps the range when the kernel does not take an advice: half a protection is none.
+fn advise(start: NonNull<u8>, len: usize, advices: &[libc::c_int]) -> io::Result<()> {
+    for advice in advices {
+        // SAFETY: a range of ours that nothing refers to yet; these advices change no contents.
+        if unsafe { libc::madvise(start.as_ptr().cast(), len, *advice) } != 0 {
+            let error = io::Error::last_os_error();
+            unmap(start, len);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn unmap(start: NonNull<u8>, len: usize) {
+    // SAFETY: exactly a range that `map` returned, unmapped once; no reference to it exists any
+    // more. A failure would leave it mapped, which is harmless.
+    unsafe { libc::munmap(start.as_ptr().cast(), len) };
 }
 
 fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<NonNull<u8>> {
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
     let start = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            len,
-            libc::PROT_READ | libc::PROT_WRITE,
-            flags,
-            fd,
-            0,
-        )
+        libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0)
     };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -320,12 +319,8 @@ mod tests {
     #[test]
     fn mlocked_pages_hold_a_secret_where_memfd_secret_is_missing() {
         let start = map_locked(4096).unwrap();
-        let mut memory = LockedMemory {
-            start,
-            len: 32,
-            mapped: 4096,
-            protection: Protection::MlockedPages,
-        };
+        let mut memory =
+            LockedMemory { start, len: 32, mapped: 4096, protection: Protection::MlockedPages };
         memory.expose_mut().fill(7);
         assert_eq!(memory.expose(), [7; 32]);
     }

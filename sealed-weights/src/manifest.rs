@@ -1,10 +1,11 @@
 //! `model.json`: what a sealed model consists of.
 //!
 //! In: bytes from whoever stores the model. Out: a [`Manifest`] whose every field is within its
-//! bounds; still an allegation until [`Manifest::authenticate`] has seen its MAC. It reads no files.
+//! bounds; still an allegation until its MAC was verified with the content key. It reads no files.
 //!
 //! Against: manifests that are edited, mixed from two versions, rolled back, or made to exhaust the
 //! reader.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::collections::HashSet;
 
@@ -200,15 +201,11 @@ impl Manifest {
             adyton: String,
         }
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-            return Err(ManifestError::TooLarge {
-                got: bytes.len() as u64,
-            });
+            return Err(ManifestError::TooLarge { got: bytes.len() as u64 });
         }
         let Marker { adyton } = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         if adyton != FORMAT {
-            return Err(ManifestError::Format {
-                got: excerpt(&adyton),
-            });
+            return Err(ManifestError::Format { got: excerpt(&adyton) });
         }
         let wire: Wire = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         if wire.mac.is_none() {
@@ -236,10 +233,7 @@ impl Manifest {
         wire.allowed_formats.sort();
         wire.allowed_formats.dedup();
         wire.verify_bounds()?;
-        let tag = hmac::sign(
-            mac_key(content_key, &wire.model_id).get(),
-            &wire.canonical()?,
-        );
+        let tag = hmac::sign(mac_key(content_key, &wire.model_id).get(), &wire.canonical()?);
         let mut mac = [0; MAC_LEN];
         mac.copy_from_slice(tag.as_ref());
         wire.mac = Some(Mac(mac));
@@ -269,9 +263,7 @@ impl Manifest {
         let mut bytes = serde_json::to_vec_pretty(&self.0).map_err(ManifestError::Json)?;
         bytes.push(b'\n');
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-            return Err(ManifestError::TooLarge {
-                got: bytes.len() as u64,
-            });
+            return Err(ManifestError::TooLarge { got: bytes.len() as u64 });
         }
         Ok(bytes)
     }
@@ -321,23 +313,9 @@ impl Manifest {
         recipients: Vec<Recipient>,
         content_key: &ContentKey,
     ) -> Result<Self, ManifestError> {
-        let Wire {
-            name,
-            version,
-            model_id,
-            allowed_formats,
-            files,
-            ..
-        } = self.0.clone();
+        let Wire { name, version, model_id, allowed_formats, files, .. } = self.0.clone();
         Self::seal(
-            Draft {
-                name,
-                version,
-                model_id,
-                allowed_formats,
-                files,
-                recipients,
-            },
+            Draft { name, version, model_id, allowed_formats, files, recipients },
             content_key,
         )
     }
@@ -354,23 +332,14 @@ pub(crate) fn verify_name(name: &str) -> Result<(), ManifestError> {
 
 impl Wire {
     fn verify_bounds(&self) -> Result<(), ManifestError> {
-        let bound = |field, expected: String, got: u64| {
-            Err(ManifestError::Bound {
-                field,
-                expected,
-                got,
-            })
-        };
+        let bound =
+            |field, expected: String, got: u64| Err(ManifestError::Bound { field, expected, got });
         verify_name(&self.name)?;
         if self.version == 0 || self.version > MAX_JSON_INTEGER {
             return bound("version", format!("1 to {MAX_JSON_INTEGER}"), self.version);
         }
         if self.files.is_empty() || self.files.len() > MAX_FILES {
-            return bound(
-                "files",
-                format!("1 to {MAX_FILES} entries"),
-                self.files.len() as u64,
-            );
+            return bound("files", format!("1 to {MAX_FILES} entries"), self.files.len() as u64);
         }
         if self.recipients.is_empty() || self.recipients.len() > MAX_RECIPIENTS {
             let expected = format!("1 to {MAX_RECIPIENTS} entries");
@@ -385,10 +354,7 @@ impl Wire {
             if let Some(format) = file.format.risk()
                 && !self.allowed_formats.contains(&format)
             {
-                return Err(ManifestError::FormatNotAllowed {
-                    path: file.path.clone(),
-                    format,
-                });
+                return Err(ManifestError::FormatNotAllowed { path: file.path.clone(), format });
             }
         }
         if total > MAX_JSON_INTEGER {
@@ -398,9 +364,7 @@ impl Wire {
         let mut kids = HashSet::new();
         for recipient in &self.recipients {
             if !kids.insert(recipient.kid()) {
-                return Err(ManifestError::DuplicateRecipient {
-                    kid: recipient.kid().clone(),
-                });
+                return Err(ManifestError::DuplicateRecipient { kid: recipient.kid().clone() });
             }
         }
         Ok(())
@@ -416,10 +380,7 @@ impl Wire {
                 folders.insert((parent.to_lowercase(), parent));
             }
             if !files.insert(key.clone()) {
-                let first = self
-                    .files
-                    .iter()
-                    .find(|other| other.path.collision_key() == key);
+                let first = self.files.iter().find(|other| other.path.collision_key() == key);
                 return Err(collision(
                     first.map_or("", |other| other.path.as_str()),
                     file.path.as_str(),
@@ -439,24 +400,19 @@ impl Wire {
     }
 
     fn canonical(&self) -> Result<Vec<u8>, ManifestError> {
-        let without_mac = Self {
-            mac: None,
-            ..self.clone()
-        };
+        let without_mac = Self { mac: None, ..self.clone() };
         let value = serde_json::to_value(without_mac).map_err(ManifestError::Json)?;
         canonical(&value).map_err(|error| ManifestError::Json(serde::ser::Error::custom(error)))
     }
 }
 
 fn collision(first: &str, second: &str) -> ManifestError {
-    ManifestError::Collision {
-        first: excerpt(first),
-        second: excerpt(second),
-    }
+    ManifestError::Collision { first: excerpt(first), second: excerpt(second) }
 }
 
 //= sealed-weights/SPEC.md#5.4
 //# MAC key = HKDF-Expand-SHA512(PRK = content key, info = "adyton.sealed-model.v1.manifest" ‖ 0x00 ‖ model id, L = 64)
+#[allow(clippy::expect_used, reason = "no byte from outside decides a length")]
 fn mac_key(content_key: &ContentKey, model_id: &ModelId) -> Wiped<hmac::Key> {
     struct Length;
     impl ring::hkdf::KeyType for Length {
@@ -479,12 +435,7 @@ fn mac_key(content_key: &ContentKey, model_id: &ModelId) -> Wiped<hmac::Key> {
 //= sealed-weights/SPEC.md#4.1
 //# context = "adyton.sealed-model.v1.file" ‖ 0x00 ‖ model id ‖ path in UTF-8
 pub(crate) fn file_context(model_id: &ModelId, path: &ModelPath) -> Vec<u8> {
-    [
-        b"adyton.sealed-model.v1.file\0",
-        &model_id.0[..],
-        path.as_str().as_bytes(),
-    ]
-    .concat()
+    [b"adyton.sealed-model.v1.file\0", &model_id.0[..], path.as_str().as_bytes()].concat()
 }
 
 const _: () = assert!(SALT_LEN == 24 && COMMITMENT_LEN == 32);

@@ -7,6 +7,7 @@
 //! Against: objects that are missing, cut, extended, exchanged, linked elsewhere, or that were sealed
 //! for another path, model or version. Bytes are read into private memory once and opened there: what
 //! storage does to them later has no effect.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::fs::File;
 use std::io;
@@ -45,24 +46,17 @@ impl SealedObject {
         content_key: &ContentKey,
     ) -> Result<Self, ObjectError> {
         let file = find(folder, &entry.path.object_name())?; // 1
-        let bound = HeaderError::PlaintextLen {
-            expected: MAX_FILE_BYTES,
-            got: entry.size,
-        };
+        let bound = HeaderError::PlaintextLen { expected: MAX_FILE_BYTES, got: entry.size };
         let layout = Layout::of(entry.size).ok_or(bound)?;
         let metadata = file.metadata().map_err(ObjectError::Read)?;
         if !metadata.is_file() {
             return Err(ObjectError::NotAFile);
         }
         if metadata.len() != layout.object_len {
-            return Err(ObjectError::Length {
-                expected: layout.object_len,
-                got: metadata.len(),
-            }); // 2
+            return Err(ObjectError::Length { expected: layout.object_len, got: metadata.len() }); // 2
         }
         let mut bytes = [0; CIPHERTEXT_AT as usize];
-        file.read_exact_at(&mut bytes, 0)
-            .map_err(ObjectError::Read)?;
+        file.read_exact_at(&mut bytes, 0).map_err(ObjectError::Read)?;
         let header = Header::parse(&bytes)?; // 3
         if header.plaintext_len != entry.size {
             let (expected, got) = (entry.size, header.plaintext_len);
@@ -86,11 +80,7 @@ impl SealedObject {
         if tag_table_digest(&file, &layout).map_err(ObjectError::Read)? != entry.tag_table_sha256 {
             return Err(ObjectError::NotListed { field: "tag table" }); // 7
         }
-        Ok(Self {
-            file,
-            cipher,
-            layout,
-        })
+        Ok(Self { file, cipher, layout })
     }
 
     /// Bytes of plaintext.
@@ -118,18 +108,13 @@ impl SealedObject {
         bytes: &mut [u8],
         tags: &mut [u8],
     ) -> Result<(), ObjectError> {
-        self.file
-            .read_exact_at(bytes, CIPHERTEXT_AT + piece.offset)
-            .map_err(ObjectError::Read)?;
+        self.file.read_exact_at(bytes, CIPHERTEXT_AT + piece.offset).map_err(ObjectError::Read)?;
         let tags_at = self.layout.tag_table_at + piece.first_chunk * TAG_LEN as u64;
-        self.file
-            .read_exact_at(tags, tags_at)
-            .map_err(ObjectError::Read)?;
+        self.file.read_exact_at(tags, tags_at).map_err(ObjectError::Read)?;
         let mut chunks = bytes.chunks_mut(CHUNK_LEN);
         for (index, tag) in (piece.first_chunk..).zip(tags.as_chunks::<TAG_LEN>().0) {
             // A file of a multiple of 16 KiB ends in a chunk of no bytes that has a tag all the same.
-            self.cipher
-                .open(index, chunks.next().unwrap_or_default(), tag)?;
+            self.cipher.open(index, chunks.next().unwrap_or_default(), tag)?;
         }
         Ok(())
     }
@@ -137,9 +122,7 @@ impl SealedObject {
 
 impl std::fmt::Debug for SealedObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SealedObject")
-            .field("layout", &self.layout)
-            .finish_non_exhaustive()
+        f.debug_struct("SealedObject").field("layout", &self.layout).finish_non_exhaustive()
     }
 }
 
@@ -170,8 +153,7 @@ fn verify_padding(file: &File, layout: &Layout) -> Result<(), ObjectError> {
     let mut padding = [0; CIPHERTEXT_AT as usize];
     // Less than a page: from the end of the ciphertext to the next boundary.
     let (padding, _) = padding.split_at_mut(layout.padding_len() as usize);
-    file.read_exact_at(padding, CIPHERTEXT_AT + layout.plaintext_len)
-        .map_err(ObjectError::Read)?;
+    file.read_exact_at(padding, CIPHERTEXT_AT + layout.plaintext_len).map_err(ObjectError::Read)?;
     if padding.iter().any(|byte| *byte != 0) {
         return Err(ObjectError::Padding);
     }
@@ -184,9 +166,7 @@ pub(crate) fn tag_table_digest(file: &File, layout: &Layout) -> io::Result<[u8; 
     let mut buffer = [0; 64 * 1024];
     let mut at = layout.tag_table_at;
     while at < layout.object_len {
-        let len = usize::try_from(layout.object_len - at)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let len = usize::try_from(layout.object_len - at).unwrap_or(usize::MAX).min(buffer.len());
         let (part, _) = buffer.split_at_mut(len);
         file.read_exact_at(part, at)?;
         context.update(part);

@@ -7,6 +7,7 @@
 //! model appears as a whole. After any failure nothing of it is left.
 //!
 //! Against: everything that whoever stores the model can do to it, and plaintext on a disk.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::fs::File;
 use std::io::Read;
@@ -90,11 +91,7 @@ impl SealedModel {
         let path = folder.join(MANIFEST_NAME);
         let storage = |action, path: &Path| {
             let path = path.to_owned();
-            move |source| OpenError::Storage {
-                action,
-                path,
-                source,
-            }
+            move |source| OpenError::Storage { action, path, source }
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(folder, flags, Mode::empty())
@@ -110,11 +107,7 @@ impl SealedModel {
             .map_err(storage("read the manifest", &path))?;
         let manifest =
             Manifest::parse(&bytes).map_err(|source| OpenError::Manifest { path, source })?;
-        Ok(Self {
-            folder: Arc::new(opened),
-            manifest,
-            manifest_digest: sha256(&bytes),
-        })
+        Ok(Self { folder: Arc::new(opened), manifest, manifest_digest: sha256(&bytes) })
     }
 
     /// The name that the manifest claims.
@@ -166,10 +159,7 @@ impl SealedModel {
             .find(|recipient| recipient.kid() == model_key.id())
             .ok_or_else(|| OpenError::NoRecipient {
                 wanted: model_key.id().clone(),
-                listed: recipients
-                    .iter()
-                    .map(|recipient| recipient.kid().clone())
-                    .collect(),
+                listed: recipients.iter().map(|recipient| recipient.kid().clone()).collect(),
             })?;
         let content_key = recipient.unwrap(model_key, &self.manifest.model_id())?;
         self.manifest.authenticate(&content_key)?;
@@ -191,10 +181,9 @@ impl Requirements {
             return Err(RequirementError::Version { minimum, got });
         }
         match self.model_id {
-            Some(expected) if expected != manifest.model_id() => Err(RequirementError::ModelId {
-                expected,
-                got: manifest.model_id(),
-            }),
+            Some(expected) if expected != manifest.model_id() => {
+                Err(RequirementError::ModelId { expected, got: manifest.model_id() })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -233,10 +222,7 @@ impl UnlockedModel {
     /// Bytes of room that opening needs in the target, with page rounding and a margin.
     pub fn required_bytes(&self) -> u64 {
         let files = self.manifest.files().iter();
-        files
-            .map(|file| file.size.next_multiple_of(PAGE))
-            .sum::<u64>()
-            + ROOM_MARGIN
+        files.map(|file| file.size.next_multiple_of(PAGE)).sum::<u64>() + ROOM_MARGIN
     }
 
     /// The content key, to make a recipient for another model key of it.
@@ -253,9 +239,7 @@ impl UnlockedModel {
         &self,
         recipients: Vec<Recipient>,
     ) -> Result<Vec<u8>, ManifestError> {
-        self.manifest
-            .with_recipients(recipients, &self.content_key)?
-            .to_json()
+        self.manifest.with_recipients(recipients, &self.content_key)?.to_json()
     }
 
     /// Opens every file into `<target>/model`, which appears when the last chunk is authentic.
@@ -271,14 +255,7 @@ impl UnlockedModel {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<OpenedModel, OpenError> {
-        self.open_with(
-            target,
-            &OpenOptions {
-                threads,
-                ..OpenOptions::default()
-            },
-            progress,
-        )
+        self.open_with(target, &OpenOptions { threads, ..OpenOptions::default() }, progress)
     }
 
     /// As [`open_into`](Self::open_into), with modes of files, or policies for tests.
@@ -294,26 +271,17 @@ impl UnlockedModel {
         let target = Target::acquire(target)?;
         target.wipe_leftovers()?;
         target.refuse_present_model()?;
-        target
-            .check()?
-            .enforce(options.filesystems, options.swap, self.required_bytes())?;
+        target.check()?.enforce(options.filesystems, options.swap, self.required_bytes())?;
         let staging = target.stage(options.folder_mode)?;
         let guard = WipeUnlessPublished(Some(&staging));
-        let opening = Opening {
-            model: self,
-            staging: &staging,
-            progress,
-            file_mode: options.file_mode,
-        };
+        let opening =
+            Opening { model: self, staging: &staging, progress, file_mode: options.file_mode };
         progress.total(self.manifest.total_bytes());
         let opened = pieces::run(&opening, options.threads).and_then(|()| Ok(staging.publish()?));
         if let Err(first) = opened {
             return Err(match guard.wipe() {
                 Ok(()) => first,
-                Err(source) => OpenError::NotWiped {
-                    first: Box::new(first),
-                    source,
-                },
+                Err(source) => OpenError::NotWiped { first: Box::new(first), source },
             });
         }
         guard.published();
@@ -332,23 +300,13 @@ impl UnlockedModel {
             .files()
             .iter()
             .find(|file| file.path.as_str() == path)
-            .ok_or_else(|| OpenError::NoSuchFile {
-                path: crate::key::excerpt(path),
-            })?;
+            .ok_or_else(|| OpenError::NoSuchFile { path: crate::key::excerpt(path) })?;
         RangeReader::open(self.object(entry)?, entry, self.manifest.allowed_formats())
     }
 
     fn object(&self, entry: &FileEntry) -> Result<SealedObject, OpenError> {
-        SealedObject::open(
-            &self.folder,
-            entry,
-            &self.manifest.model_id(),
-            &self.content_key,
-        )
-        .map_err(|source| OpenError::Object {
-            path: entry.path.clone(),
-            source,
-        })
+        SealedObject::open(&self.folder, entry, &self.manifest.model_id(), &self.content_key)
+            .map_err(|source| OpenError::Object { path: entry.path.clone(), source })
     }
 }
 
@@ -398,21 +356,11 @@ impl<'a> Work for Opening<'a> {
     }
 
     fn begin(&self, index: usize) -> Result<(OpeningFile<'a>, u64), OpenError> {
-        let missing = || OpenError::NoSuchFile {
-            path: format!("number {index}"),
-        };
+        let missing = || OpenError::NoSuchFile { path: format!("number {index}") };
         let entry = self.model.manifest.files().get(index).ok_or_else(missing)?;
         let object = self.model.object(entry)?;
         let part = self.staging.part(index)?;
-        Ok((
-            OpeningFile {
-                index,
-                entry,
-                object,
-                part,
-            },
-            Piece::count(entry.size),
-        ))
+        Ok((OpeningFile { index, entry, object, part }, Piece::count(entry.size)))
     }
 
     fn piece(
@@ -425,30 +373,20 @@ impl<'a> Work for Opening<'a> {
         let (bytes, tags) = buffer.of(&piece);
         file.object
             .open_piece(&piece, bytes, tags)
-            .map_err(|source| OpenError::Object {
-                path: file.entry.path.clone(),
-                source,
-            })?;
-        file.part
-            .write_all_at(bytes, piece.offset)
-            .map_err(|source| TargetError::Io {
-                action: "write the plaintext of",
-                path: file.entry.path.as_str().into(),
-                source,
-            })?;
+            .map_err(|source| OpenError::Object { path: file.entry.path.clone(), source })?;
+        file.part.write_all_at(bytes, piece.offset).map_err(|source| TargetError::Io {
+            action: "write the plaintext of",
+            path: file.entry.path.as_str().into(),
+            source,
+        })?;
         self.progress.advance(piece.len as u64);
         Ok(())
     }
 
     fn finish(&self, file: &OpeningFile<'a>) -> Result<(), OpenError> {
-        let contents = formats::OpenFile {
-            file: &file.part,
-            len: file.entry.size,
-        };
+        let contents = formats::OpenFile { file: &file.part, len: file.entry.size };
         verify_format(file.entry, &contents, self.model.manifest.allowed_formats())?;
-        Ok(self
-            .staging
-            .name_part(file.index, &file.part, &file.entry.path, self.file_mode)?)
+        Ok(self.staging.name_part(file.index, &file.part, &file.entry.path, self.file_mode)?)
     }
 }
 
@@ -460,16 +398,10 @@ pub(crate) fn verify_format<R: formats::ReadAt + ?Sized>(
     contents: &R,
     allowed: &[formats::RiskyFormat],
 ) -> Result<(), OpenError> {
-    let refused = |source| OpenError::Format {
-        path: entry.path.clone(),
-        source,
-    };
+    let refused = |source| OpenError::Format { path: entry.path.clone(), source };
     let got = formats::inspect(&entry.path, contents, allowed).map_err(refused)?;
     if got != entry.format {
-        return Err(refused(FormatError::Mismatch {
-            expected: entry.format,
-            got,
-        }));
+        return Err(refused(FormatError::Mismatch { expected: entry.format, got }));
     }
     Ok(())
 }
@@ -489,12 +421,7 @@ pub struct OpenedModel {
 
 impl OpenedModel {
     fn assertion(target: Target, files: usize, bytes: u64) -> Self {
-        Self {
-            path: target.model_path(),
-            target: Some(target),
-            files,
-            bytes,
-        }
+        Self { path: target.model_path(), target: Some(target), files, bytes }
     }
 
     /// `<target>/model`.
@@ -517,9 +444,7 @@ impl OpenedModel {
     /// # Errors
     /// [`TargetError::Io`] with the first file that could not be overwritten or removed; the others are.
     pub fn wipe(mut self) -> Result<(), TargetError> {
-        self.target
-            .take()
-            .map_or(Ok(()), |target| target.wipe_model())
+        self.target.take().map_or(Ok(()), |target| target.wipe_model())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Names of files inside a sealed model.
 //!
 //! In: text from a source folder or from `model.json`. Out: a [`ModelPath`] that is safe to append
-//! to any folder: relative, without `..`, spelled in one way. Collisions are the manifest's matter
-//! ([`ModelPath::collision_key`]).
+//! to any folder: relative, without `..`, spelled in one way. Whether two of them collide is for
+//! the manifest to find out.
 //!
 //! Against: manifests that write outside the target, names that differ only in ways a file system
 //! or a reader of logs cannot see, objects that hide other objects.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::fmt;
 
@@ -90,30 +91,20 @@ impl ModelPath {
     //= sealed-weights/SPEC.md#5.2
     //# A writer MUST NOT make, and a reader MUST refuse, a path that breaks one of these rules.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let refused = |rule| {
-            Err(PathError {
-                path: excerpt(text),
-                rule,
-            })
-        };
+        let refused = |rule| Err(PathError { path: excerpt(text), rule });
         if text.is_empty() {
             return refused(PathRule::Empty);
         }
         if text.len() > MAX_PATH_BYTES
             || text.split('/').count() > MAX_PATH_DEPTH
-            || text
-                .split('/')
-                .any(|component| component.len() > MAX_COMPONENT_BYTES)
+            || text.split('/').any(|component| component.len() > MAX_COMPONENT_BYTES)
         {
             return refused(PathRule::TooLong);
         }
         if text.starts_with('/') {
             return refused(PathRule::Absolute);
         }
-        if text
-            .split('/')
-            .any(|component| matches!(component, "" | "." | ".."))
-        {
+        if text.split('/').any(|component| matches!(component, "" | "." | "..")) {
             return refused(PathRule::Component);
         }
         if text.chars().any(|c| c.is_control() || c == '\\') {
@@ -147,9 +138,7 @@ impl ModelPath {
 
     /// The folders above the file, from the outermost.
     pub(crate) fn parents(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .match_indices('/')
-            .filter_map(|(at, _)| self.0.get(..at))
+        self.0.match_indices('/').filter_map(|(at, _)| self.0.get(..at))
     }
 
     /// The extension of the last component, in lower case; empty without one.
@@ -233,11 +222,7 @@ mod tests {
             ("a.sealed", PathRule::Reserved),
             ("a.Sealed/b", PathRule::Reserved),
         ] {
-            assert_eq!(
-                ModelPath::parse(path).map_err(|e| e.rule),
-                Err(rule),
-                "{path:?}"
-            );
+            assert_eq!(ModelPath::parse(path).map_err(|e| e.rule), Err(rule), "{path:?}");
         }
     }
 

@@ -35,11 +35,7 @@ impl PieceBuffer {
     pub(crate) fn new() -> Self {
         let raw = Zeroizing::new(vec![0; PIECE_LEN + ALIGNMENT]);
         let start = raw.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self {
-            raw,
-            start,
-            tags: vec![0; CHUNKS_PER_PIECE * TAG_LEN],
-        }
+        Self { raw, start, tags: vec![0; CHUNKS_PER_PIECE * TAG_LEN] }
     }
 
     /// The first `len` bytes of the piece and as many tags as it has chunks.
@@ -75,12 +71,7 @@ impl Piece {
         let chunks = left.min(CHUNKS_PER_PIECE as u64) as usize;
         let offset = first_chunk * CHUNK_LEN as u64;
         let len = plaintext_len.saturating_sub(offset).min(PIECE_LEN as u64) as usize;
-        Self {
-            first_chunk,
-            chunks,
-            offset,
-            len,
-        }
+        Self { first_chunk, chunks, offset, len }
     }
 }
 
@@ -117,11 +108,7 @@ pub(crate) fn thread_count(wanted: usize) -> usize {
 
 /// Does all the work, on the calling thread and `threads - 1` others.
 pub(crate) fn run<W: Work>(work: &W, threads: usize) -> Result<(), W::Error> {
-    let shared = Shared {
-        work,
-        state: Mutex::new(State::new()),
-        changed: Condvar::new(),
-    };
+    let shared = Shared { work, state: Mutex::new(State::new()), changed: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 1..thread_count(threads) {
             // Fewer threads than asked for are slower, not wrong.
@@ -129,10 +116,7 @@ pub(crate) fn run<W: Work>(work: &W, threads: usize) -> Result<(), W::Error> {
         }
         shared.worker();
     });
-    let state = shared
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.error {
         Some(error) => Err(error),
         None => Ok(()),
@@ -157,13 +141,7 @@ struct State<W: Work> {
 
 impl<W: Work> State<W> {
     fn new() -> Self {
-        Self {
-            next_file: 0,
-            beginning: 0,
-            open: VecDeque::new(),
-            stopped: false,
-            error: None,
-        }
+        Self { next_file: 0, beginning: 0, open: VecDeque::new(), stopped: false, error: None }
     }
 }
 
@@ -216,10 +194,7 @@ impl<W: Work> Shared<'_, W> {
             if state.beginning == 0 {
                 return None;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -235,11 +210,7 @@ impl<W: Work> Shared<'_, W> {
                 return Err(error);
             }
         };
-        let file = Arc::new(Begun {
-            file,
-            pieces,
-            left: AtomicU64::new(pieces),
-        });
+        let file = Arc::new(Begun { file, pieces, left: AtomicU64::new(pieces) });
         state.open.push_back((file, 0));
         drop(state);
         self.changed.notify_all();
@@ -358,17 +329,7 @@ mod tests {
     #[test]
     fn pieces_cover_a_file_exactly() {
         let full = PIECE_LEN as u64;
-        for len in [
-            0,
-            1,
-            16383,
-            16384,
-            16385,
-            full - 1,
-            full,
-            full + 1,
-            3 * full + 5,
-        ] {
+        for len in [0, 1, 16383, 16384, 16385, full - 1, full, full + 1, 3 * full + 5] {
             let mut offset = 0;
             let mut chunk = 0;
             for index in 0..Piece::count(len) {
@@ -377,11 +338,7 @@ mod tests {
                 offset += piece.len as u64;
                 chunk += piece.chunks as u64;
             }
-            assert_eq!(
-                (offset, chunk),
-                (len, crate::chunked::chunk_count(len)),
-                "{len}"
-            );
+            assert_eq!((offset, chunk), (len, crate::chunked::chunk_count(len)), "{len}");
         }
     }
 
@@ -389,9 +346,6 @@ mod tests {
     fn buffers_are_page_aligned() {
         let mut buffer = PieceBuffer::new();
         let (bytes, _) = buffer.of(&Piece::of(1 << 30, 0));
-        assert_eq!(
-            (bytes.as_ptr() as usize % ALIGNMENT, bytes.len()),
-            (0, PIECE_LEN)
-        );
+        assert_eq!((bytes.as_ptr() as usize % ALIGNMENT, bytes.len()), (0, PIECE_LEN));
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! A range authenticates its own chunks. That the file has not been cut follows from the manifest,
 //! which fixes its size and the digest of its tag table.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::cell::RefCell;
 use std::io;
@@ -34,14 +35,8 @@ impl RangeReader {
         entry: &FileEntry,
         allowed: &[RiskyFormat],
     ) -> Result<Self, OpenError> {
-        let reader = Self {
-            path: entry.path.clone(),
-            object,
-        };
-        let contents = Inspected {
-            reader: &reader,
-            refused: RefCell::new(None),
-        };
+        let reader = Self { path: entry.path.clone(), object };
+        let contents = Inspected { reader: &reader, refused: RefCell::new(None) };
         let verified = verify_format(entry, &contents, allowed);
         // A chunk that is not authentic is that, and no fault of the format that met it.
         if let Some(error) = contents.refused.into_inner() {
@@ -71,19 +66,11 @@ impl RangeReader {
         if offset.checked_add(len).is_none_or(|end| end > self.size()) {
             buffer.fill(0);
             let path = self.path.clone();
-            return Err(OpenError::Range {
-                path,
-                offset,
-                len,
-                size: self.size(),
-            });
+            return Err(OpenError::Range { path, offset, len, size: self.size() });
         }
         self.fill(offset, buffer).map_err(|source| {
             buffer.fill(0);
-            OpenError::Object {
-                path: self.path.clone(),
-                source,
-            }
+            OpenError::Object { path: self.path.clone(), source }
         })
     }
 
@@ -95,11 +82,7 @@ impl RangeReader {
         while !rest.is_empty() {
             let first_chunk = at / CHUNK_LEN as u64;
             let inside = (at % CHUNK_LEN as u64) as usize;
-            let whole = if inside == 0 {
-                rest.len() / CHUNK_LEN
-            } else {
-                0
-            };
+            let whole = if inside == 0 { rest.len() / CHUNK_LEN } else { 0 };
             let done = if whole > 0 {
                 // Whole chunks are opened where they belong.
                 let piece = self.run(first_chunk, whole.min(CHUNKS_PER_PIECE));
@@ -131,12 +114,7 @@ impl RangeReader {
         let offset = first_chunk * CHUNK_LEN as u64;
         let left = self.size().saturating_sub(offset);
         let len = left.min((chunks * CHUNK_LEN) as u64) as usize;
-        Piece {
-            first_chunk,
-            chunks,
-            offset,
-            len,
-        }
+        Piece { first_chunk, chunks, offset, len }
     }
 }
 

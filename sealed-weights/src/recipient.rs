@@ -5,6 +5,7 @@
 //! that the model key is the one the recipient was made for (commitment and tag).
 //!
 //! Against: a recipient moved to another model or renamed to another key (both are in the context).
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -84,19 +85,11 @@ impl Recipient {
         let mut secret = content_key.content_key_for_wrapping();
         let tag = cipher
             .seal(0, secret.as_mut())
-            .map_err(|source| RecipientError::Sealed {
-                kid: kid.clone(),
-                source,
-            })?;
+            .map_err(|source| RecipientError::Sealed { kid: kid.clone(), source })?;
         let (key_half, tag_half) = sealed_key.split_at_mut(KEY_LEN);
         key_half.copy_from_slice(secret.as_ref());
         tag_half.copy_from_slice(&tag);
-        Ok(Self {
-            kid,
-            salt,
-            commitment,
-            sealed_key,
-        })
+        Ok(Self { kid, salt, commitment, sealed_key })
     }
 
     /// The content key again.
@@ -111,10 +104,7 @@ impl Recipient {
     ) -> Result<ContentKey, RecipientError> {
         let kid = || self.kid.clone();
         if model_key.id() != &self.kid {
-            return Err(RecipientError::OtherKey {
-                expected: kid(),
-                got: model_key.id().clone(),
-            });
+            return Err(RecipientError::OtherKey { expected: kid(), got: model_key.id().clone() });
         }
         let cipher = MessageCipher::derive_committed(
             model_key.expose(),
@@ -194,10 +184,7 @@ mod tests {
             recipient.unwrap(&key(2, 1), &id),
             Err(RecipientError::Commitment { .. })
         ));
-        assert!(matches!(
-            recipient.unwrap(&key(1, 2), &id),
-            Err(RecipientError::OtherKey { .. })
-        ));
+        assert!(matches!(recipient.unwrap(&key(1, 2), &id), Err(RecipientError::OtherKey { .. })));
         assert!(matches!(
             recipient.unwrap(&key(1, 1), &ModelId([4; 16])),
             Err(RecipientError::Commitment { .. })

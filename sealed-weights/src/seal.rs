@@ -79,23 +79,12 @@ impl SealJob {
         verify_name(&options.name)?;
         if options.version == 0 || options.version > MAX_JSON_INTEGER {
             let (field, expected) = ("version", format!("1 to {MAX_JSON_INTEGER}"));
-            return Err(ManifestError::Bound {
-                field,
-                expected,
-                got: options.version,
-            }
-            .into());
+            return Err(ManifestError::Bound { field, expected, got: options.version }.into());
         }
         let out = output(source, out)?;
         let files = scan(source, &options.allow_formats)?;
         let (model_id, content_key) = (ModelId::generate()?, ContentKey::generate()?);
-        Ok(Self {
-            out,
-            options,
-            files,
-            model_id,
-            content_key,
-        })
+        Ok(Self { out, options, files, model_id, content_key })
     }
 
     /// The id that the sealed model will have; recipients are bound to it.
@@ -134,17 +123,10 @@ impl SealJob {
         let growing = Growing::create(&self.out)?;
         progress.total(self.total_bytes());
         let entries = self.files.iter().map(|_| None).collect();
-        let sealing = Sealing {
-            job: &self,
-            folder: &growing.path,
-            progress,
-            entries: Mutex::new(entries),
-        };
+        let sealing =
+            Sealing { job: &self, folder: &growing.path, progress, entries: Mutex::new(entries) };
         pieces::run(&sealing, self.options.threads)?;
-        let entries = sealing
-            .entries
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let entries = sealing.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
         let draft = Draft {
             name: self.options.name.clone(),
             version: self.options.version,
@@ -177,14 +159,9 @@ impl SealJob {
 fn output(source: &Path, out: &Path) -> Result<PathBuf, SealError> {
     let source_folder = source.canonicalize().map_err(failure("find", source))?;
     if !source_folder.is_dir() {
-        return Err(SealError::NotAFile {
-            path: source_folder,
-            kind: "not a folder",
-        });
+        return Err(SealError::NotAFile { path: source_folder, kind: "not a folder" });
     }
-    let exists = || SealError::OutputExists {
-        path: out.to_owned(),
-    };
+    let exists = || SealError::OutputExists { path: out.to_owned() };
     match std::fs::read_dir(out).map(|mut entries| entries.next().is_none()) {
         Ok(true) => {}
         Ok(false) => return Err(exists()),
@@ -221,11 +198,7 @@ impl Growing {
         let name: String = name.chars().take(48).collect();
         let path = parent.join(format!(".{name}.sealing-{suffix}"));
         std::fs::create_dir(&path).map_err(failure("create the folder", &path))?;
-        Ok(Self {
-            path,
-            parent,
-            published: std::cell::Cell::new(false),
-        })
+        Ok(Self { path, parent, published: std::cell::Cell::new(false) })
     }
 
     fn write_manifest(&self, json: &[u8]) -> Result<(), SealError> {
@@ -297,11 +270,7 @@ impl<'a> Work for Sealing<'a> {
         let object_path = self.folder.join(source.path.object_name());
         let folder = object_path.parent().unwrap_or(self.folder);
         std::fs::create_dir_all(folder).map_err(failure("create the folder", folder))?;
-        let header = Header {
-            plaintext_len: source.size,
-            salt,
-            commitment,
-        };
+        let header = Header { plaintext_len: source.size, salt, commitment };
         let object = File::options()
             .read(true)
             .write(true)
@@ -336,23 +305,18 @@ impl<'a> Work for Sealing<'a> {
     ) -> Result<(), SealError> {
         let piece = Piece::of(file.source.size, piece);
         let (bytes, tags) = buffer.of(&piece);
-        file.plaintext
-            .read_exact_at(bytes, piece.offset)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => SealError::SourceChanged {
-                    path: file.source.path.clone(),
-                },
-                _ => failure("read", Path::new(file.source.path.as_str()))(error),
-            })?;
+        file.plaintext.read_exact_at(bytes, piece.offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                SealError::SourceChanged { path: file.source.path.clone() }
+            }
+            _ => failure("read", Path::new(file.source.path.as_str()))(error),
+        })?;
         let mut chunks = bytes.chunks_mut(CHUNK_LEN);
         for (index, tag) in (piece.first_chunk..).zip(tags.as_chunks_mut::<TAG_LEN>().0) {
             *tag = file
                 .cipher
                 .seal(index, chunks.next().unwrap_or_default())
-                .map_err(|source| SealError::Chunk {
-                    path: file.source.path.clone(),
-                    source,
-                })?;
+                .map_err(|source| SealError::Chunk { path: file.source.path.clone(), source })?;
         }
         let tags_at = file.layout.tag_table_at + piece.first_chunk * TAG_LEN as u64;
         file.object
@@ -365,9 +329,7 @@ impl<'a> Work for Sealing<'a> {
 
     fn finish(&self, file: &SealingFile<'a>) -> Result<(), SealError> {
         file.source.verify_unchanged(&file.plaintext)?;
-        file.object
-            .sync_all()
-            .map_err(failure("write", &file.object_path))?;
+        file.object.sync_all().map_err(failure("write", &file.object_path))?;
         let tag_table_sha256 = tag_table_digest(&file.object, &file.layout)
             .map_err(failure("read", &file.object_path))?;
         let entry = FileEntry {

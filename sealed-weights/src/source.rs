@@ -59,9 +59,7 @@ impl SourceFile {
     pub(crate) fn verify_unchanged(&self, file: &File) -> Result<(), SealError> {
         let metadata = file.metadata().map_err(failure("look at", &self.on_disk))?;
         if Identity::of(&metadata) != self.identity {
-            return Err(SealError::SourceChanged {
-                path: self.path.clone(),
-            });
+            return Err(SealError::SourceChanged { path: self.path.clone() });
         }
         Ok(())
     }
@@ -72,16 +70,11 @@ pub(crate) fn scan(folder: &Path, allowed: &[RiskyFormat]) -> Result<Vec<SourceF
     let mut names = Vec::new();
     collect(folder, "", 0, &mut names)?;
     if names.is_empty() {
-        return Err(SealError::Empty {
-            path: folder.to_owned(),
-        });
+        return Err(SealError::Empty { path: folder.to_owned() });
     }
     // By bytes: the same source makes the same order of files on every machine.
     names.sort();
-    names
-        .into_iter()
-        .map(|(path, on_disk)| inspect(path, on_disk, allowed))
-        .collect()
+    names.into_iter().map(|(path, on_disk)| inspect(path, on_disk, allowed)).collect()
 }
 
 fn collect(
@@ -91,11 +84,7 @@ fn collect(
     names: &mut Vec<(ModelPath, PathBuf)>,
 ) -> Result<(), SealError> {
     if depth >= MAX_PATH_DEPTH {
-        return Err(PathError {
-            path: crate::key::excerpt(prefix),
-            rule: PathRule::TooLong,
-        }
-        .into());
+        return Err(PathError { path: crate::key::excerpt(prefix), rule: PathRule::TooLong }.into());
     }
     for entry in std::fs::read_dir(folder).map_err(failure("read the folder", folder))? {
         let entry = entry.map_err(failure("read the folder", folder))?;
@@ -114,12 +103,7 @@ fn collect(
             if names.len() > MAX_FILES {
                 let (field, expected) = ("files", format!("1 to {MAX_FILES} entries"));
                 let got = names.len() as u64;
-                return Err(ManifestError::Bound {
-                    field,
-                    expected,
-                    got,
-                }
-                .into());
+                return Err(ManifestError::Bound { field, expected, got }.into());
             }
         } else {
             let kind = match kind {
@@ -128,10 +112,7 @@ fn collect(
                 kind if kind.is_socket() => "a socket",
                 _ => "a device",
             };
-            return Err(SealError::NotAFile {
-                path: on_disk,
-                kind,
-            });
+            return Err(SealError::NotAFile { path: on_disk, kind });
         }
     }
     Ok(())
@@ -147,42 +128,17 @@ fn inspect(
     let size = metadata.len();
     if size > MAX_FILE_BYTES {
         let (field, expected) = ("size", format!("at most {MAX_FILE_BYTES}"));
-        return Err(ManifestError::Bound {
-            field,
-            expected,
-            got: size,
-        }
-        .into());
+        return Err(ManifestError::Bound { field, expected, got: size }.into());
     }
-    let format = formats::inspect(
-        &path,
-        &OpenFile {
-            file: &file,
-            len: size,
-        },
-        allowed,
-    )
-    .map_err(|source| SealError::Format {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(SourceFile {
-        path,
-        size,
-        format,
-        on_disk,
-        identity: Identity::of(&metadata),
-    })
+    let format = formats::inspect(&path, &OpenFile { file: &file, len: size }, allowed)
+        .map_err(|source| SealError::Format { path: path.clone(), source })?;
+    Ok(SourceFile { path, size, format, on_disk, identity: Identity::of(&metadata) })
 }
 
 fn open(path: &Path) -> Result<File, SealError> {
     // The folder was looked at before: what is a link or a pipe now was exchanged meanwhile.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    File::options()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(failure("open", path))
+    File::options().read(true).custom_flags(flags).open(path).map_err(failure("open", path))
 }
 
 pub(crate) fn failure(
@@ -190,9 +146,5 @@ pub(crate) fn failure(
     path: &Path,
 ) -> impl FnOnce(std::io::Error) -> SealError {
     let path = path.to_owned();
-    move |source| SealError::Io {
-        action,
-        path,
-        source,
-    }
+    move |source| SealError::Io { action, path, source }
 }

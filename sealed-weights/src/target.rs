@@ -156,11 +156,7 @@ impl TargetCheck {
 
     fn of(folder: &OwnedFd, target: &Path) -> Result<Self, TargetError> {
         let failed = |action| {
-            move |source: io::Error| TargetError::Io {
-                action,
-                path: target.to_owned(),
-                source,
-            }
+            move |source: io::Error| TargetError::Io { action, path: target.to_owned(), source }
         };
         let facts = rustix::fs::fstatfs(folder)
             .map_err(|e| failed("look at the file system of")(e.into()))?;
@@ -170,31 +166,17 @@ impl TargetCheck {
         let of_filesystem = match facts.f_blocks {
             // Without a size: ramfs, or a tmpfs mounted with `size=0`.
             0 if memory_backed => u64::MAX,
-            _ => facts
-                .f_bavail
-                .saturating_mul(u64::try_from(facts.f_bsize).unwrap_or(0)),
+            _ => facts.f_bavail.saturating_mul(u64::try_from(facts.f_bsize).unwrap_or(0)),
         };
         let available_bytes = match memory_backed {
             true => of_filesystem.min(free_memory(&read("/proc/meminfo")).unwrap_or(u64::MAX)),
             false => of_filesystem,
         };
-        let device = rustix::fs::fstat(folder)
-            .map_err(|e| failed("look at")(e.into()))?
-            .st_dev;
+        let device = rustix::fs::fstat(folder).map_err(|e| failed("look at")(e.into()))?.st_dev;
         let never_swapped =
             filesystem == RAMFS_MAGIC || is_noswap(&read("/proc/self/mountinfo"), device);
-        let swap = if never_swapped {
-            None
-        } else {
-            first_swap(&read("/proc/swaps"))
-        };
-        Ok(Self {
-            path: target.to_owned(),
-            filesystem,
-            memory_backed,
-            available_bytes,
-            swap,
-        })
+        let swap = if never_swapped { None } else { first_swap(&read("/proc/swaps")) };
+        Ok(Self { path: target.to_owned(), filesystem, memory_backed, available_bytes, swap })
     }
 
     /// Decides whether `required` bytes of plaintext may be written there.
@@ -221,10 +203,7 @@ impl TargetCheck {
         }
         match (swap, &self.swap) {
             (SwapPolicy::Refuse, Some(device)) => {
-                return Err(TargetError::Swap {
-                    path: path(),
-                    device: device.clone(),
-                });
+                return Err(TargetError::Swap { path: path(), device: device.clone() });
             }
             (SwapPolicy::Refuse, None) | (SwapPolicy::InsecureAllow, _) => {}
         }
@@ -246,37 +225,21 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn free_memory(meminfo: &Option<String>) -> Option<u64> {
-    let line = meminfo
-        .as_deref()?
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace()
-        .next()?
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    let line = meminfo.as_deref()?.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn first_swap(swaps: &Option<String>) -> Option<String> {
     match swaps {
         // A header, then a line for each device.
-        Some(text) => text
-            .lines()
-            .nth(1)?
-            .split_whitespace()
-            .next()
-            .map(str::to_owned),
+        Some(text) => text.lines().nth(1)?.split_whitespace().next().map(str::to_owned),
         None if Path::new("/proc/meminfo").exists() => None, // A kernel without swap has no such file.
         None => Some("an unknown device (/proc is not readable)".to_owned()),
     }
 }
 
 fn is_noswap(mountinfo: &Option<String>, device: u64) -> bool {
-    let device = format!(
-        "{}:{}",
-        rustix::fs::major(device),
-        rustix::fs::minor(device)
-    );
+    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     mountinfo.as_deref().is_some_and(|text| {
         text.lines().any(|line| {
             let mut words = line.split(' ');
@@ -318,13 +281,8 @@ impl Target {
     pub(crate) fn acquire(path: &Path) -> Result<Self, TargetError> {
         let folder = open_folder(path)?;
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                folder,
-            }),
-            Err(Errno::WOULDBLOCK) => Err(TargetError::Busy {
-                path: path.to_owned(),
-            }),
+            Ok(()) => Ok(Self { path: path.to_owned(), folder }),
+            Err(Errno::WOULDBLOCK) => Err(TargetError::Busy { path: path.to_owned() }),
             Err(error) => Err(failure("lock", path, error)),
         }
     }
@@ -341,9 +299,7 @@ impl Target {
         match rustix::fs::statat(&self.folder, MODEL_NAME, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failure("look at", &self.model_path(), error)),
-            Ok(_) => Err(TargetError::ModelPresent {
-                path: self.model_path(),
-            }),
+            Ok(_) => Err(TargetError::ModelPresent { path: self.model_path() }),
         }
     }
 
@@ -355,11 +311,7 @@ impl Target {
         for entry in entries {
             let name = entry.file_name();
             if name.to_bytes().starts_with(STAGING_PREFIX.as_bytes()) {
-                wipe(
-                    &self.folder,
-                    name,
-                    &self.path.join(name.to_string_lossy().as_ref()),
-                )?;
+                wipe(&self.folder, name, &self.path.join(name.to_string_lossy().as_ref()))?;
             }
         }
         Ok(())
@@ -389,15 +341,7 @@ impl Target {
         let folder = make_folder(&self.folder, &name, 0o700, &path)?;
         let parts = make_folder(&folder, PARTS_NAME, 0o700, &path)?;
         let model = make_folder(&folder, MODEL_NAME, folder_mode, &path)?;
-        Ok(Staging {
-            target: self,
-            name,
-            path,
-            folder,
-            parts,
-            model,
-            folder_mode,
-        })
+        Ok(Staging { target: self, name, path, folder, parts, model, folder_mode })
     }
 }
 
@@ -433,11 +377,7 @@ impl Staging<'_> {
     ) -> Result<(), TargetError> {
         let failed = |action| {
             let path = self.target.model_path().join(path.as_str());
-            move |error: Errno| TargetError::Io {
-                action,
-                path,
-                source: error.into(),
-            }
+            move |error: Errno| TargetError::Io { action, path, source: error.into() }
         };
         rustix::fs::fchmod(part, Mode::from_raw_mode(file_mode))
             .map_err(failed("set the mode of"))?;
@@ -513,11 +453,7 @@ fn make_folder(
 }
 
 fn failure(action: &'static str, path: &Path, error: Errno) -> TargetError {
-    TargetError::Io {
-        action,
-        path: path.to_owned(),
-        source: error.into(),
-    }
+    TargetError::Io { action, path: path.to_owned(), source: error.into() }
 }
 
 #[cfg(test)]
@@ -536,38 +472,23 @@ mod tests {
 
     #[test]
     fn a_disk_is_refused_unless_the_insecure_policy_says_otherwise() {
-        let disk = TargetCheck {
-            filesystem: 0xef53,
-            memory_backed: false,
-            ..check()
-        };
+        let disk = TargetCheck { filesystem: 0xef53, memory_backed: false, ..check() };
         assert!(matches!(
             disk.enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::Refuse, 1),
-            Err(TargetError::NotMemoryBacked {
-                filesystem: 0xef53,
-                ..
-            })
+            Err(TargetError::NotMemoryBacked { filesystem: 0xef53, .. })
         ));
-        assert!(
-            disk.enforce(TargetPolicy::InsecureAnyFilesystem, SwapPolicy::Refuse, 1)
-                .is_ok()
-        );
+        assert!(disk.enforce(TargetPolicy::InsecureAnyFilesystem, SwapPolicy::Refuse, 1).is_ok());
     }
 
     #[test]
     fn active_swap_is_refused_unless_the_insecure_policy_says_otherwise() {
-        let swapped = TargetCheck {
-            swap: Some("/dev/sda2".into()),
-            ..check()
-        };
+        let swapped = TargetCheck { swap: Some("/dev/sda2".into()), ..check() };
         assert!(matches!(
             swapped.enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::Refuse, 1),
             Err(TargetError::Swap { device, .. }) if device == "/dev/sda2"
         ));
         assert!(
-            swapped
-                .enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::InsecureAllow, 1)
-                .is_ok()
+            swapped.enforce(TargetPolicy::MemoryBackedOnly, SwapPolicy::InsecureAllow, 1).is_ok()
         );
     }
 
@@ -579,11 +500,7 @@ mod tests {
         assert!(enforce(1000).is_ok());
         assert!(matches!(
             enforce(1001),
-            Err(TargetError::NoRoom {
-                required: 1001,
-                available: 1000,
-                ..
-            })
+            Err(TargetError::NoRoom { required: 1001, available: 1000, .. })
         ));
     }
 
@@ -593,19 +510,13 @@ mod tests {
             eprintln!("skipped: this machine has no /dev/shm");
             return;
         };
-        assert!(
-            check.memory_backed && check.available_bytes > 0,
-            "{check:?}"
-        );
+        assert!(check.memory_backed && check.available_bytes > 0, "{check:?}");
     }
 
     #[test]
     fn the_kernel_files_are_read_as_they_are_written() {
         let swaps = "Filename\t\t\t\tType\t\tSize\n/dev/zram0 partition\t1\t0\t100\n";
-        assert_eq!(
-            first_swap(&Some(swaps.into())).as_deref(),
-            Some("/dev/zram0")
-        );
+        assert_eq!(first_swap(&Some(swaps.into())).as_deref(), Some("/dev/zram0"));
         assert_eq!(first_swap(&Some("Filename\tType\n".into())), None);
         let meminfo = "MemTotal: 10 kB\nMemAvailable:    1024 kB\n";
         assert_eq!(free_memory(&Some(meminfo.into())), Some(1024 * 1024));
@@ -618,10 +529,7 @@ mod tests {
     fn a_target_is_used_by_one_opener_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let held = Target::acquire(folder.path()).unwrap();
-        assert!(matches!(
-            Target::acquire(folder.path()),
-            Err(TargetError::Busy { .. })
-        ));
+        assert!(matches!(Target::acquire(folder.path()), Err(TargetError::Busy { .. })));
         drop(held);
         assert!(Target::acquire(folder.path()).is_ok());
     }

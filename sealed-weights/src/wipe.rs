@@ -71,9 +71,7 @@ fn children(
     first: &mut Option<TargetError>,
 ) -> io::Result<()> {
     if depth >= MAX_DEPTH {
-        return Err(io::Error::other(
-            "folders are nested deeper than in any model",
-        ));
+        return Err(io::Error::other("folders are nested deeper than in any model"));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
@@ -126,9 +124,7 @@ pub(crate) fn zero(file: &File) -> io::Result<()> {
         };
         at = start;
         while at < end {
-            let left = usize::try_from(end - at)
-                .unwrap_or(usize::MAX)
-                .min(ZEROS.len());
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
             file.write_all_at(&ZEROS[..left], at)?;
             at += left as u64;
         }
@@ -138,11 +134,7 @@ pub(crate) fn zero(file: &File) -> io::Result<()> {
 
 fn keep(first: &mut Option<TargetError>, action: &'static str, path: &Path, source: io::Error) {
     if first.is_none() {
-        *first = Some(TargetError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        });
+        *first = Some(TargetError::Io { action, path: path.to_owned(), source });
     }
 }
 
@@ -178,10 +170,7 @@ mod tests {
         symlink("../other/kept", outside.path().join("tree/file")).unwrap();
         wipe(&folder(outside.path()), c"tree", Path::new("tree")).unwrap();
         assert!(!outside.path().join("tree").exists());
-        assert_eq!(
-            std::fs::read(outside.path().join("other/kept")).unwrap(),
-            b"kept"
-        );
+        assert_eq!(std::fs::read(outside.path().join("other/kept")).unwrap(), b"kept");
     }
 
     #[test]
@@ -196,11 +185,8 @@ mod tests {
         let file = File::create_new(outside.path().join("sparse")).unwrap();
         file.set_len(1 << 40).unwrap();
         file.write_all_at(b"plaintext", 1 << 39).unwrap();
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(outside.path().join("sparse"))
-            .unwrap();
+        let file =
+            File::options().read(true).write(true).open(outside.path().join("sparse")).unwrap();
         zero(&file).unwrap();
         let mut bytes = [1; 9];
         file.read_exact_at(&mut bytes, 1 << 39).unwrap();

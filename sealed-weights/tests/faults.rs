@@ -32,11 +32,7 @@ fn object(error: &OpenError) -> &ObjectError {
 fn every_edited_byte_of_a_header_is_refused_before_any_chunk() {
     let model = Model::seal(&[("a", &contents(100))]);
     let unlocked = model.unlock();
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(model.object("a"))
-        .unwrap();
+    let file = File::options().read(true).write(true).open(model.object("a")).unwrap();
     let mut original = [0; 4096];
     file.read_exact_at(&mut original, 0).unwrap();
     for (at, byte) in original.iter().enumerate() {
@@ -44,11 +40,7 @@ fn every_edited_byte_of_a_header_is_refused_before_any_chunk() {
         for bit in 0..if at < 80 { 8 } else { 1 } {
             file.write_all_at(&[byte ^ (1 << bit)], at as u64).unwrap();
             let layer = unlocked.reader("a").unwrap_err().layer();
-            let expected = if (24..80).contains(&at) {
-                Layer::Commitment
-            } else {
-                Layer::Header
-            };
+            let expected = if (24..80).contains(&at) { Layer::Commitment } else { Layer::Header };
             assert_eq!(layer, expected, "bit {bit} of byte {at}");
         }
         file.write_all_at(&[*byte], at as u64).unwrap();
@@ -60,11 +52,7 @@ fn every_edited_byte_of_a_header_is_refused_before_any_chunk() {
 fn every_flipped_bit_of_ciphertext_padding_and_tags_is_refused() {
     let model = Model::seal(&[("a", &contents(100))]);
     let unlocked = model.unlock();
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(model.object("a"))
-        .unwrap();
+    let file = File::options().read(true).write(true).open(model.object("a")).unwrap();
     let len = file.metadata().unwrap().len();
     for at in 4096..len {
         let mut byte = [0];
@@ -100,10 +88,7 @@ fn every_edited_byte_of_a_manifest_is_refused_before_an_object_is_looked_at() {
                 .and_then(|sealed| sealed.unlock(&model_key(), &Requirements::default()))
                 .expect_err("an edited manifest must be refused");
             assert!(
-                matches!(
-                    refused.layer(),
-                    Layer::Manifest | Layer::Recipient | Layer::Mac
-                ),
+                matches!(refused.layer(), Layer::Manifest | Layer::Recipient | Layer::Mac),
                 "byte {at}: {refused:?}"
             );
         }
@@ -141,10 +126,7 @@ fn the_commitment_is_compared_before_any_chunk_is_opened() {
         bytes[48] ^= 1;
         bytes[4096] ^= 1;
     });
-    assert!(matches!(
-        object(&model.refusal()),
-        ObjectError::Commitment(_)
-    ));
+    assert!(matches!(object(&model.refusal()), ObjectError::Commitment(_)));
 }
 
 #[test]
@@ -185,16 +167,10 @@ fn a_range_outside_the_file_is_refused() {
     for (offset, len) in [(100, 1), (0, 101), (u64::MAX, 1), (101, 0)] {
         let mut bytes = vec![1; len];
         let error = reader.read_at(offset, &mut bytes).unwrap_err();
-        assert!(
-            matches!(error, OpenError::Range { size: 100, .. }),
-            "{offset}+{len}"
-        );
+        assert!(matches!(error, OpenError::Range { size: 100, .. }), "{offset}+{len}");
     }
     reader.read_at(100, &mut []).unwrap();
-    assert!(matches!(
-        unlocked.reader("b"),
-        Err(OpenError::NoSuchFile { .. })
-    ));
+    assert!(matches!(unlocked.reader("b"), Err(OpenError::NoSuchFile { .. })));
 }
 
 #[test]
@@ -207,18 +183,10 @@ fn objects_of_two_sealings_of_one_model_cannot_be_mixed() {
 
 #[test]
 fn two_sealings_share_nothing() {
-    let (one, two) = (
-        Model::seal(&[("a", &[0; 64])]),
-        Model::seal(&[("a", &[0; 64])]),
-    );
-    let (one_object, two_object) = (
-        fs::read(one.object("a")).unwrap(),
-        fs::read(two.object("a")).unwrap(),
-    );
-    assert_ne!(
-        one.unlock().manifest().model_id(),
-        two.unlock().manifest().model_id()
-    );
+    let (one, two) = (Model::seal(&[("a", &[0; 64])]), Model::seal(&[("a", &[0; 64])]));
+    let (one_object, two_object) =
+        (fs::read(one.object("a")).unwrap(), fs::read(two.object("a")).unwrap());
+    assert_ne!(one.unlock().manifest().model_id(), two.unlock().manifest().model_id());
     assert_ne!(
         one.unlock().content_key().content_key_for_wrapping(),
         two.unlock().content_key().content_key_for_wrapping()
@@ -236,13 +204,7 @@ fn a_ciphertext_made_to_open_under_two_keys_opens_under_neither_others_commitmen
     let (chunk, tag) = reference::salamander::two_key_chunk(&one, &two);
     let (mut as_one, mut as_two) = (chunk.clone(), chunk.clone());
     // AES-256-GCM alone accepts it twice, with two different plaintexts …
-    assert_eq!(
-        (
-            one.open(0, &mut as_one, &tag),
-            two.open(0, &mut as_two, &tag)
-        ),
-        (Ok(()), Ok(()))
-    );
+    assert_eq!((one.open(0, &mut as_one, &tag), two.open(0, &mut as_two, &tag)), (Ok(()), Ok(())));
     assert_ne!(as_one, as_two);
     // … and the message is accepted under the key that it commits to, only.
     let message = [&salt[..], &one.commitment, &chunk, &tag].concat();
@@ -256,12 +218,8 @@ fn a_key_is_rotated_by_a_new_manifest_alone() {
     let model = Model::seal(&[("a", b"weights")]);
     let unlocked = model.unlock();
     let next = ModelKey::generate(KeyId::new("kbs:///acme/model-key/test", 2).unwrap()).unwrap();
-    let recipient = Recipient::wrap(
-        &next,
-        &unlocked.manifest().model_id(),
-        unlocked.content_key(),
-    )
-    .unwrap();
+    let recipient =
+        Recipient::wrap(&next, &unlocked.manifest().model_id(), unlocked.content_key()).unwrap();
     let json = unlocked.manifest_with_recipients(vec![recipient]).unwrap();
     fs::write(model.path().join("model.json"), json).unwrap();
     let sealed = SealedModel::load(&model.path()).unwrap();
@@ -284,18 +242,9 @@ fn a_target_on_a_disk_is_refused_before_anything_is_written() {
         eprintln!("skipped: the temporary folder of this machine is memory-backed");
         return;
     }
-    let options = OpenOptions {
-        swap: SwapPolicy::InsecureAllow,
-        ..OpenOptions::default()
-    };
-    let error = model
-        .unlock()
-        .open_with(target.path(), &options, &NoProgress)
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        OpenError::Target(TargetError::NotMemoryBacked { .. })
-    ));
+    let options = OpenOptions { swap: SwapPolicy::InsecureAllow, ..OpenOptions::default() };
+    let error = model.unlock().open_with(target.path(), &options, &NoProgress).unwrap_err();
+    assert!(matches!(error, OpenError::Target(TargetError::NotMemoryBacked { .. })));
     assert_eq!(entries(target.path()), 0);
 }
 
@@ -310,14 +259,8 @@ fn a_target_that_is_missing_in_use_or_has_a_model_is_refused() {
         Err(OpenError::Target(TargetError::Io { .. }))
     ));
     let opened = open(target.path()).unwrap();
-    assert!(matches!(
-        open(target.path()),
-        Err(OpenError::Target(TargetError::Busy { .. }))
-    ));
-    assert!(matches!(
-        wipe_target(target.path()),
-        Err(TargetError::Busy { .. })
-    ));
+    assert!(matches!(open(target.path()), Err(OpenError::Target(TargetError::Busy { .. }))));
+    assert!(matches!(wipe_target(target.path()), Err(TargetError::Busy { .. })));
     assert!(opened.path().join("a").exists());
     opened.wipe().unwrap();
     fs::create_dir(target.path().join("model")).unwrap();
@@ -335,10 +278,7 @@ fn what_a_crash_left_behind_is_wiped_at_the_next_start() {
     fs::create_dir_all(&left).unwrap();
     fs::write(left.join("0"), b"plaintext").unwrap();
     fs::hard_link(left.join("0"), target.path().join("witness")).unwrap();
-    let opened = model
-        .unlock()
-        .open_with(target.path(), &insecure(), &NoProgress)
-        .unwrap();
+    let opened = model.unlock().open_with(target.path(), &insecure(), &NoProgress).unwrap();
     assert_eq!(fs::read(target.path().join("witness")).unwrap(), [0; 9]);
     opened.wipe().unwrap();
     assert_eq!(entries(target.path()), 1);
@@ -361,20 +301,10 @@ fn opened_files_and_folders_have_the_modes_that_were_asked_for() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for (options, expected) in [
         (insecure(), (0o700, 0o700, 0o600)),
-        (
-            OpenOptions {
-                file_mode: 0o444,
-                folder_mode: 0o755,
-                ..insecure()
-            },
-            (0o755, 0o755, 0o444),
-        ),
+        (OpenOptions { file_mode: 0o444, folder_mode: 0o755, ..insecure() }, (0o755, 0o755, 0o444)),
     ] {
         let target = tempfile::tempdir().unwrap();
-        let opened = model
-            .unlock()
-            .open_with(target.path(), &options, &NoProgress)
-            .unwrap();
+        let opened = model.unlock().open_with(target.path(), &options, &NoProgress).unwrap();
         let (top, sub) = (opened.path().to_owned(), opened.path().join("sub"));
         assert_eq!((mode(&top), mode(&sub), mode(&sub.join("a"))), expected);
         opened.wipe().unwrap();
@@ -397,11 +327,7 @@ fn a_panic_while_opening_leaves_the_target_empty() {
     let model = Model::seal(&[("a", &contents(9_000_000)), ("b", b"small")]);
     let unlocked = model.unlock();
     let target = tempfile::tempdir().unwrap();
-    let open = || {
-        unlocked
-            .open_with(target.path(), &insecure(), &Panics)
-            .map(drop)
-    };
+    let open = || unlocked.open_with(target.path(), &insecure(), &Panics).map(drop);
     assert!(catch_unwind(AssertUnwindSafe(open)).is_err());
     assert_eq!(entries(target.path()), 0);
 }
@@ -433,31 +359,16 @@ fn a_target_that_fills_up_while_opening_is_left_without_plaintext() {
     if let Some(target) = std::env::var_os(INSIDE) {
         let target = Path::new(&target);
         let model = Model::seal(&[("a", &contents(16_000_000))]);
-        let progress = Fills {
-            target,
-            filled: AtomicBool::new(false),
-        };
-        let options = OpenOptions {
-            threads: 1,
-            ..insecure()
-        };
-        let error = model
-            .unlock()
-            .open_with(target, &options, &progress)
-            .unwrap_err();
+        let progress = Fills { target, filled: AtomicBool::new(false) };
+        let options = OpenOptions { threads: 1, ..insecure() };
+        let error = model.unlock().open_with(target, &options, &progress).unwrap_err();
         let OpenError::Target(TargetError::Io { source, .. }) = &error else {
             panic!("expected a failed write, got {error:?}")
         };
         assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
         assert_eq!(entries(target), 1, "only the filler is left");
-        let tight = model
-            .unlock()
-            .open_with(target, &options, &NoProgress)
-            .unwrap_err();
-        assert!(
-            matches!(tight, OpenError::Target(TargetError::NoRoom { .. })),
-            "{tight:?}"
-        );
+        let tight = model.unlock().open_with(target, &options, &NoProgress).unwrap_err();
+        assert!(matches!(tight, OpenError::Target(TargetError::NoRoom { .. })), "{tight:?}");
         println!("ran in a namespace of its own");
         return;
     }

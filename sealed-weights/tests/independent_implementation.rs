@@ -13,19 +13,13 @@ use serde_json::Value;
 const SIZES: [usize; 8] = [0, 1, 16_383, 16_384, 16_385, 32_768, 40_000, (2 << 20) + 1];
 
 fn named() -> Vec<(String, Vec<u8>)> {
-    SIZES
-        .iter()
-        .map(|size| (format!("sub/{size}.dat"), contents(*size)))
-        .collect()
+    SIZES.iter().map(|size| (format!("sub/{size}.dat"), contents(*size))).collect()
 }
 
 #[test]
 fn the_reference_opens_what_we_seal() {
     let files = named();
-    let files: Vec<_> = files
-        .iter()
-        .map(|(n, c)| (n.as_str(), c.as_slice()))
-        .collect();
+    let files: Vec<_> = files.iter().map(|(n, c)| (n.as_str(), c.as_slice())).collect();
     let model = Model::seal(&files);
     for (path, expected) in files {
         let opened = reference::open(&model.path(), &[0x4B; 32], KID, path);
@@ -41,14 +35,8 @@ fn we_open_what_the_reference_seals() {
         name: "acme/reference".into(),
         version: 3,
         allowed_formats: vec![],
-        files: named()
-            .into_iter()
-            .map(|(path, bytes)| (path, "other", bytes))
-            .collect(),
-        recipients: vec![
-            ([0x4B; 32], KID.into()),
-            ([1; 32], "kbs:///a/b/c?epoch=9".into()),
-        ],
+        files: named().into_iter().map(|(path, bytes)| (path, "other", bytes)).collect(),
+        recipients: vec![([0x4B; 32], KID.into()), ([1; 32], "kbs:///a/b/c?epoch=9".into())],
     };
     let folder = tempfile::tempdir().unwrap();
     let target = tempfile::tempdir().unwrap();
@@ -64,14 +52,9 @@ fn we_open_what_the_reference_seals() {
     };
     let sealed = SealedModel::load(folder.path()).unwrap();
     let unlocked = sealed.unlock(&model_key(), &requirements).unwrap();
-    let opened = unlocked
-        .open_with(target.path(), &insecure(), &NoProgress)
-        .unwrap();
+    let opened = unlocked.open_with(target.path(), &insecure(), &NoProgress).unwrap();
     for (path, expected) in named() {
-        assert!(
-            std::fs::read(opened.path().join(&path)).unwrap() == expected,
-            "{path}"
-        );
+        assert!(std::fs::read(opened.path().join(&path)).unwrap() == expected, "{path}");
     }
 }
 
@@ -97,10 +80,7 @@ fn the_reference_makes_the_messages_of_a_published_implementation() {
 #[test]
 fn an_exported_object_is_a_message_of_the_standard_and_comes_back() {
     let files = named();
-    let files: Vec<_> = files
-        .iter()
-        .map(|(n, c)| (n.as_str(), c.as_slice()))
-        .collect();
+    let files: Vec<_> = files.iter().map(|(n, c)| (n.as_str(), c.as_slice())).collect();
     let model = Model::seal(&files);
     let unlocked = model.unlock();
     let content_key = unlocked.content_key().content_key_for_wrapping();
@@ -110,10 +90,7 @@ fn an_exported_object_is_a_message_of_the_standard_and_comes_back() {
         let written = to_c2sp(object.as_slice(), &mut message).unwrap();
         assert_eq!(written, message.len() as u64);
         let context = file_context(&unlocked.manifest().model_id().0, path);
-        assert!(
-            c2sp_open(&content_key, &context, &message).as_deref() == Ok(expected),
-            "{path}"
-        );
+        assert!(c2sp_open(&content_key, &context, &message).as_deref() == Ok(expected), "{path}");
         let mut again = Vec::new();
         let written = from_c2sp(message.as_slice(), &mut again).unwrap();
         assert_eq!(written, again.len() as u64);
@@ -124,15 +101,7 @@ fn an_exported_object_is_a_message_of_the_standard_and_comes_back() {
 #[test]
 fn a_message_cut_at_a_chunk_or_inside_a_tag_is_not_imported() {
     let message = c2sp_seal(&[1; 32], &salt("a"), b"", &contents(40_000));
-    for len in [
-        0,
-        55,
-        56,
-        56 + 15,
-        56 + 16_400,
-        56 + 16_400 + 15,
-        56 + 32_800,
-    ] {
+    for len in [0, 55, 56, 56 + 15, 56 + 16_400, 56 + 16_400 + 15, 56 + 32_800] {
         assert!(
             matches!(
                 from_c2sp(&message[..len], &mut Vec::new()),

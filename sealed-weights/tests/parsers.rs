@@ -43,21 +43,8 @@ fn gguf() -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let mut bytes = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0".to_vec();
     bytes.extend([text("name"), vec![8, 0, 0, 0], text("llama")].concat());
-    bytes.extend(
-        [
-            text("tokens"),
-            vec![9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
-        ]
-        .concat(),
-    );
-    bytes.extend(
-        [
-            text("a"),
-            text("tensor"),
-            vec![1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0],
-        ]
-        .concat(),
-    );
+    bytes.extend([text("tokens"), vec![9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]].concat());
+    bytes.extend([text("a"), text("tensor"), vec![1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]].concat());
     bytes.extend([0; 12]);
     bytes.resize(bytes.len().next_multiple_of(32) + 64, 0);
     bytes
@@ -75,10 +62,7 @@ fn the_sound_files_of_these_tests_are_accepted() {
 fn a_manifest_over_the_bound_is_refused_before_it_is_parsed() {
     let mut bytes = manifest();
     bytes.resize(16 * 1024 * 1024 + 1, b' ');
-    assert!(matches!(
-        Manifest::parse(&bytes),
-        Err(ManifestError::TooLarge { .. })
-    ));
+    assert!(matches!(Manifest::parse(&bytes), Err(ManifestError::TooLarge { .. })));
     bytes.truncate(16 * 1024 * 1024);
     Manifest::parse(&bytes).unwrap();
 }
@@ -86,21 +70,10 @@ fn a_manifest_over_the_bound_is_refused_before_it_is_parsed() {
 #[test]
 fn deeply_nested_json_is_refused() {
     let deep = "[".repeat(1_000_000);
-    assert!(matches!(
-        Manifest::parse(deep.as_bytes()),
-        Err(ManifestError::Json(_))
-    ));
+    assert!(matches!(Manifest::parse(deep.as_bytes()), Err(ManifestError::Json(_))));
     let marked = format!(r#"{{"adyton":"sealed-model/1","files":{deep}"#);
-    assert!(matches!(
-        Manifest::parse(marked.as_bytes()),
-        Err(ManifestError::Json(_))
-    ));
-    let header = [
-        &(deep.len() as u64 + 5).to_le_bytes()[..],
-        b"{\"a\":",
-        deep.as_bytes(),
-    ]
-    .concat();
+    assert!(matches!(Manifest::parse(marked.as_bytes()), Err(ManifestError::Json(_))));
+    let header = [&(deep.len() as u64 + 5).to_le_bytes()[..], b"{\"a\":", deep.as_bytes()].concat();
     assert!(matches!(
         inspect(&path("a.safetensors"), header.as_slice(), &[]),
         Err(FormatError::Safetensors(_))

@@ -23,11 +23,8 @@ const SIZES: [usize; 11] = [
 fn model() -> Model {
     let names: Vec<_> = SIZES.iter().map(|size| format!("sub/{size}.dat")).collect();
     let contents: Vec<_> = SIZES.iter().map(|size| contents(*size)).collect();
-    let files: Vec<_> = names
-        .iter()
-        .zip(&contents)
-        .map(|(n, c)| (n.as_str(), c.as_slice()))
-        .collect();
+    let files: Vec<_> =
+        names.iter().zip(&contents).map(|(n, c)| (n.as_str(), c.as_slice())).collect();
     Model::seal(&files)
 }
 
@@ -38,14 +35,7 @@ fn every_size_around_a_boundary_opens_to_the_same_bytes() {
         let target = tempfile::tempdir().unwrap();
         let opened = model
             .unlock()
-            .open_with(
-                target.path(),
-                &OpenOptions {
-                    threads,
-                    ..insecure()
-                },
-                &NoProgress,
-            )
+            .open_with(target.path(), &OpenOptions { threads, ..insecure() }, &NoProgress)
             .unwrap();
         assert_eq!(opened.files(), SIZES.len());
         assert_eq!(opened.bytes(), SIZES.iter().sum::<usize>() as u64);
@@ -66,16 +56,7 @@ fn ranges_are_exact_at_every_boundary() {
         let reader = unlocked.reader(&format!("sub/{size}.dat")).unwrap();
         let expected = contents(size);
         assert_eq!(reader.size(), size as u64);
-        let near = [
-            0,
-            1,
-            16_383,
-            16_384,
-            16_385,
-            2 << 20,
-            size.saturating_sub(1),
-            size,
-        ];
+        let near = [0, 1, 16_383, 16_384, 16_385, 2 << 20, size.saturating_sub(1), size];
         for start in near {
             for end in near {
                 if start <= end && end <= size {
@@ -95,21 +76,11 @@ fn a_dropped_model_is_wiped_and_a_memory_backed_target_needs_no_policy() {
         eprintln!("skipped: this machine has no /dev/shm");
         return;
     };
-    let options = OpenOptions {
-        filesystems: TargetPolicy::MemoryBackedOnly,
-        ..insecure()
-    };
+    let options = OpenOptions { filesystems: TargetPolicy::MemoryBackedOnly, ..insecure() };
     let sealed = SealedModel::load(&model.path()).unwrap();
-    let unlocked = sealed
-        .unlock(&fixture::model_key(), &Requirements::default())
-        .unwrap();
-    let opened = unlocked
-        .open_with(target.path(), &options, &NoProgress)
-        .unwrap();
-    assert_eq!(
-        std::fs::read(opened.path().join("config.json")).unwrap(),
-        b"{}"
-    );
+    let unlocked = sealed.unlock(&fixture::model_key(), &Requirements::default()).unwrap();
+    let opened = unlocked.open_with(target.path(), &options, &NoProgress).unwrap();
+    assert_eq!(std::fs::read(opened.path().join("config.json")).unwrap(), b"{}");
     drop(opened);
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
 }

@@ -43,20 +43,15 @@ impl Folders {
     }
 
     fn refusal(&self) -> SealError {
-        let error = self
-            .job()
-            .map(drop)
-            .expect_err("the source must be refused");
+        let error = self.job().map(drop).expect_err("the source must be refused");
         assert!(!error.remedy().is_empty());
         self.assert_nothing_but_the_source();
         error
     }
 
     fn assert_nothing_but_the_source(&self) {
-        let names: Vec<_> = fs::read_dir(self.root.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let names: Vec<_> =
+            fs::read_dir(self.root.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["source"]);
     }
 }
@@ -65,34 +60,13 @@ impl Folders {
 fn a_source_with_a_link_or_a_pipe_is_refused() {
     let folders = Folders::with(&[("a", b"weights")]);
     symlink("a", folders.source().join("link")).unwrap();
-    assert!(matches!(
-        folders.refusal(),
-        SealError::NotAFile {
-            kind: "a symbolic link",
-            ..
-        }
-    ));
+    assert!(matches!(folders.refusal(), SealError::NotAFile { kind: "a symbolic link", .. }));
     fs::remove_file(folders.source().join("link")).unwrap();
     symlink("/etc", folders.source().join("folder")).unwrap();
-    assert!(matches!(
-        folders.refusal(),
-        SealError::NotAFile {
-            kind: "a symbolic link",
-            ..
-        }
-    ));
+    assert!(matches!(folders.refusal(), SealError::NotAFile { kind: "a symbolic link", .. }));
     fs::remove_file(folders.source().join("folder")).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(folders.source().join("pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(matches!(
-        folders.refusal(),
-        SealError::NotAFile { kind: "a pipe", .. }
-    ));
+    assert!(Command::new("mkfifo").arg(folders.source().join("pipe")).status().unwrap().success());
+    assert!(matches!(folders.refusal(), SealError::NotAFile { kind: "a pipe", .. }));
 }
 
 #[test]
@@ -108,10 +82,7 @@ fn names_that_could_not_be_opened_again_are_refused() {
         let folders = Folders::with(&[]);
         fs::write(folders.source().join(OsStr::from_bytes(name)), b"x").unwrap();
         let error = folders.refusal();
-        assert!(
-            matches!(&error, SealError::Path(path) if path.rule == rule),
-            "{error:?}"
-        );
+        assert!(matches!(&error, SealError::Path(path) if path.rule == rule), "{error:?}");
     }
 }
 
@@ -121,10 +92,7 @@ fn names_that_differ_in_case_only_are_refused_and_nothing_is_left() {
     let job = folders.job().unwrap();
     let recipient = Recipient::wrap(&model_key(), &job.model_id(), job.content_key()).unwrap();
     let error = job.run(vec![recipient], &NoProgress).unwrap_err();
-    assert!(
-        matches!(error, SealError::Manifest(ManifestError::Collision { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, SealError::Manifest(ManifestError::Collision { .. })), "{error:?}");
     folders.assert_nothing_but_the_source();
 }
 
@@ -133,9 +101,7 @@ fn an_empty_or_missing_source_is_refused() {
     let folders = Folders::with(&[]);
     assert!(matches!(folders.refusal(), SealError::Empty { .. }));
     let missing = folders.root.path().join("missing");
-    let error = SealJob::new(&missing, &folders.out(), options())
-        .map(drop)
-        .unwrap_err();
+    let error = SealJob::new(&missing, &folders.out(), options()).map(drop).unwrap_err();
     assert!(matches!(error, SealError::Io { .. }));
 }
 
@@ -144,26 +110,14 @@ fn names_and_versions_of_models_have_rules() {
     let folders = Folders::with(&[("a", b"weights")]);
     let refusal = |options| SealJob::new(&folders.source(), &folders.out(), options).map(drop);
     for name in ["", "a b", "ä", "a\n", &"a".repeat(129)] {
-        let error = refusal(SealOptions {
-            name: name.into(),
-            ..options()
-        });
-        assert!(
-            matches!(error, Err(SealError::Manifest(ManifestError::Name { .. }))),
-            "{name}"
-        );
+        let error = refusal(SealOptions { name: name.into(), ..options() });
+        assert!(matches!(error, Err(SealError::Manifest(ManifestError::Name { .. }))), "{name}");
     }
     for version in [0, 1 << 53] {
-        let error = refusal(SealOptions {
-            version,
-            ..options()
-        });
+        let error = refusal(SealOptions { version, ..options() });
         assert!(matches!(
             error,
-            Err(SealError::Manifest(ManifestError::Bound {
-                field: "version",
-                ..
-            }))
+            Err(SealError::Manifest(ManifestError::Bound { field: "version", .. }))
         ));
     }
 }
@@ -172,22 +126,10 @@ fn names_and_versions_of_models_have_rules() {
 fn an_output_that_is_not_new_or_lies_in_the_source_is_refused() {
     let folders = Folders::with(&[("a", b"weights")]);
     let refusal = |out: &Path| SealJob::new(&folders.source(), out, options()).map(drop);
-    assert!(matches!(
-        refusal(&folders.source()),
-        Err(SealError::OutputExists { .. })
-    ));
-    assert!(matches!(
-        refusal(&folders.source().join("a")),
-        Err(SealError::OutputExists { .. })
-    ));
-    assert!(matches!(
-        refusal(&folders.source().join("b")),
-        Err(SealError::Overlap { .. })
-    ));
-    assert!(matches!(
-        refusal(&folders.root.path().join("x/y")),
-        Err(SealError::Io { .. })
-    ));
+    assert!(matches!(refusal(&folders.source()), Err(SealError::OutputExists { .. })));
+    assert!(matches!(refusal(&folders.source().join("a")), Err(SealError::OutputExists { .. })));
+    assert!(matches!(refusal(&folders.source().join("b")), Err(SealError::Overlap { .. })));
+    assert!(matches!(refusal(&folders.root.path().join("x/y")), Err(SealError::Io { .. })));
 }
 
 #[test]
@@ -214,12 +156,7 @@ struct Meddles(PathBuf);
 
 impl Progress for Meddles {
     fn total(&self, _: u64) {
-        OpenOptions::new()
-            .append(true)
-            .open(&self.0)
-            .unwrap()
-            .write_all(b"more")
-            .unwrap();
+        OpenOptions::new().append(true).open(&self.0).unwrap().write_all(b"more").unwrap();
     }
     fn advance(&self, _: u64) {}
 }
@@ -230,12 +167,7 @@ struct Cuts(PathBuf);
 impl Progress for Cuts {
     fn total(&self, _: u64) {}
     fn advance(&self, _: u64) {
-        OpenOptions::new()
-            .write(true)
-            .open(&self.0)
-            .unwrap()
-            .set_len(5)
-            .unwrap();
+        OpenOptions::new().write(true).open(&self.0).unwrap().set_len(5).unwrap();
     }
 }
 
@@ -244,18 +176,12 @@ fn a_source_that_changes_while_it_is_sealed_is_refused_and_nothing_is_left() {
     for cut in [true, false] {
         let folders = Folders::with(&[("a", &contents(5_000_000))]);
         let file = folders.source().join("a");
-        let progress: Box<dyn Progress> = if cut {
-            Box::new(Cuts(file))
-        } else {
-            Box::new(Meddles(file))
-        };
+        let progress: Box<dyn Progress> =
+            if cut { Box::new(Cuts(file)) } else { Box::new(Meddles(file)) };
         let job = folders.job().unwrap();
         let recipient = Recipient::wrap(&model_key(), &job.model_id(), job.content_key()).unwrap();
         let error = job.run(vec![recipient], progress.as_ref()).unwrap_err();
-        assert!(
-            matches!(error, SealError::SourceChanged { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, SealError::SourceChanged { .. }), "{error:?}");
         folders.assert_nothing_but_the_source();
     }
 }
@@ -263,26 +189,11 @@ fn a_source_that_changes_while_it_is_sealed_is_refused_and_nothing_is_left() {
 #[test]
 fn formats_that_run_code_are_sealed_and_opened_only_when_allowed_by_name() {
     for (name, bytes, risk, format) in [
-        (
-            "model.bin",
-            &b"x"[..],
-            RiskyFormat::Pickle,
-            FileFormat::Pickle,
-        ),
-        (
-            "weights.dat",
-            b"\x80\x04N.",
-            RiskyFormat::Pickle,
-            FileFormat::Pickle,
-        ),
+        ("model.bin", &b"x"[..], RiskyFormat::Pickle, FileFormat::Pickle),
+        ("weights.dat", b"\x80\x04N.", RiskyFormat::Pickle, FileFormat::Pickle),
         ("a.npz", b"PK\x03\x04", RiskyFormat::Zip, FileFormat::Zip),
         ("model.py", b"pass", RiskyFormat::Python, FileFormat::Python),
-        (
-            "helper",
-            b"\x7FELF",
-            RiskyFormat::NativeCode,
-            FileFormat::NativeCode,
-        ),
+        ("helper", b"\x7FELF", RiskyFormat::NativeCode, FileFormat::NativeCode),
     ] {
         let error = Folders::with(&[(name, bytes)]).refusal();
         assert!(
@@ -297,9 +208,7 @@ fn formats_that_run_code_are_sealed_and_opened_only_when_allowed_by_name() {
         let target = tempfile::tempdir().unwrap();
         let unlocked = model.unlock();
         assert_eq!(unlocked.manifest().files()[0].format(), format);
-        let opened = unlocked
-            .open_with(target.path(), &insecure(), &NoProgress)
-            .unwrap();
+        let opened = unlocked.open_with(target.path(), &insecure(), &NoProgress).unwrap();
         assert_eq!(fs::read(opened.path().join(name)).unwrap(), bytes);
     }
 }
@@ -307,27 +216,9 @@ fn formats_that_run_code_are_sealed_and_opened_only_when_allowed_by_name() {
 #[test]
 fn an_unsound_weights_header_is_not_sealed() {
     let error = Folders::with(&[("a.safetensors", b"not a header")]).refusal();
-    assert!(matches!(
-        error,
-        SealError::Format {
-            source: FormatError::Safetensors(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, SealError::Format { source: FormatError::Safetensors(_), .. }));
     let error = Folders::with(&[("a.gguf", b"not a header")]).refusal();
-    assert!(matches!(
-        error,
-        SealError::Format {
-            source: FormatError::Gguf(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, SealError::Format { source: FormatError::Gguf(_), .. }));
     let error = Folders::with(&[("renamed.dat", b"GGUF and more")]).refusal();
-    assert!(matches!(
-        error,
-        SealError::Format {
-            source: FormatError::Gguf(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, SealError::Format { source: FormatError::Gguf(_), .. }));
 }

@@ -45,19 +45,12 @@ fn quotes_in_the_code_stand_in_the_section_they_name() {
                 cited = Some(section(number));
             } else if let Some(quote) = line.strip_prefix("//# ") {
                 let section = cited.as_ref().expect("a quote follows its citation");
-                assert!(
-                    section.contains(quote),
-                    "{}: not in its section: {quote}",
-                    path.display()
-                );
+                assert!(section.contains(quote), "{}: not in its section: {quote}", path.display());
                 quotes += 1;
             }
         }
     }
-    assert_eq!(
-        quotes, 14,
-        "added a quote? change this number in the same commit"
-    );
+    assert_eq!(quotes, 14, "added a quote? change this number in the same commit");
 }
 
 #[test]
@@ -74,15 +67,9 @@ fn every_rule_has_code_and_a_test_that_exist() {
     let tests = files("tests");
     let mut listed = BTreeSet::new();
     for line in table.lines().filter(|line| line.starts_with("| M")) {
-        let cells: Vec<_> = line
-            .split('|')
-            .map(|cell| cell.trim().trim_matches('`'))
-            .collect();
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         listed.insert(cells[1][1..].parse().unwrap());
-        assert!(
-            sources.iter().any(|(path, _)| path.ends_with(cells[2])),
-            "{line}"
-        );
+        assert!(sources.iter().any(|(path, _)| path.ends_with(cells[2])), "{line}");
         let as_test = format!("fn {}(", cells[3]);
         let as_case = format!("cases/{}.json", cells[3]);
         let exists = sources.iter().chain(&tests).any(|(path, text)| {

@@ -34,12 +34,7 @@ fn read_folder(folder: &Path) -> Folder {
             if path.is_dir() {
                 pending.push(path);
             } else {
-                let name = path
-                    .strip_prefix(folder)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
                 files.insert(name, fs::read(path).unwrap());
             }
         }
@@ -57,10 +52,7 @@ fn write_folder(folder: &Path, files: &Folder) {
 
 #[test]
 fn the_vectors_are_what_the_generator_makes() {
-    for (name, made) in [
-        ("models", vector_cases::models()),
-        ("cases", vector_cases::cases()),
-    ] {
+    for (name, made) in [("models", vector_cases::models()), ("cases", vector_cases::cases())] {
         let folder = root().join(name);
         if std::env::var_os("ADYTON_REGENERATE_VECTORS").is_some() {
             let _ = fs::remove_dir_all(&folder);
@@ -73,10 +65,7 @@ fn the_vectors_are_what_the_generator_makes() {
             "files of {name}"
         );
         for (file, bytes) in made {
-            assert!(
-                found[&file] == bytes,
-                "{name}/{file} differs from what the generator makes"
-            );
+            assert!(found[&file] == bytes, "{name}/{file} differs from what the generator makes");
         }
     }
 }
@@ -106,10 +95,7 @@ fn apply(edit: &Value, folder: &Path) {
             contents = old.replace(text("find"), text("with")).into();
         }
         "take" => {
-            let from = root()
-                .join("models")
-                .join(text("from_model"))
-                .join(text("from_file"));
+            let from = root().join("models").join(text("from_model")).join(text("from_file"));
             contents = fs::read(from).unwrap();
         }
         "remove" => return fs::remove_file(path).unwrap(),
@@ -143,10 +129,7 @@ fn plaintext_out(case: &Value, folder: &Path, path: &str) -> u64 {
     while at < reader.size() {
         let mut chunk = vec![0; usize::try_from((reader.size() - at).min(16_384)).unwrap()];
         if reader.read_at(at, &mut chunk).is_err() {
-            assert!(
-                chunk.iter().all(|byte| *byte == 0),
-                "a refused range is zero"
-            );
+            assert!(chunk.iter().all(|byte| *byte == 0), "a refused range is zero");
             break;
         }
         at += chunk.len() as u64;
@@ -157,11 +140,7 @@ fn plaintext_out(case: &Value, folder: &Path, path: &str) -> u64 {
 #[test]
 fn every_vector_is_caught_where_it_says() {
     let cases = read_folder(&root().join("cases"));
-    assert_eq!(
-        cases.len(),
-        135,
-        "added a vector? change this number in the same commit"
-    );
+    assert_eq!(cases.len(), 135, "added a vector? change this number in the same commit");
     for (name, bytes) in cases {
         let case: Value = serde_json::from_slice(&bytes).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -180,25 +159,15 @@ fn every_vector_is_caught_where_it_says() {
         let expected = case["expect"]["layer"].as_str().unwrap();
         assert_eq!(layer, expected, "{name}: {:?}", opened.as_ref().err());
         if opened.is_err() {
-            assert_eq!(
-                fs::read_dir(target.path()).unwrap().count(),
-                0,
-                "{name}: left behind"
-            );
+            assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0, "{name}: left behind");
         }
         if let Some(path) = case["expect"]["file"].as_str() {
             let out = case["expect"]["plaintext_out"].as_u64().unwrap();
             let got = plaintext_out(&case, folder.path(), path);
             // An upper bound for a refusal: this reader looks at the last 64 KiB of a file for a zip
             // directory before it hands out the first byte, and so often catches a fault earlier.
-            assert!(
-                got <= out,
-                "{name}: {got} bytes of plaintext out; at most {out} may be"
-            );
-            assert!(
-                opened.is_err() || got == out,
-                "{name}: {got} bytes out of {out}"
-            );
+            assert!(got <= out, "{name}: {got} bytes of plaintext out; at most {out} may be");
+            assert!(opened.is_err() || got == out, "{name}: {got} bytes out of {out}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! parts of 64 KiB, and no weights.
 //!
 //! Against: counts and lengths that make a loader take memory without end or read out of bounds.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::collections::HashSet;
 use std::io;
@@ -105,12 +106,7 @@ pub(crate) fn verify<R: ReadAt + ?Sized>(contents: &R) -> Result<(), GgufError> 
     if !has_magic(contents)? {
         return Err(GgufError::Magic);
     }
-    let mut walk = Walk {
-        contents,
-        at: 4,
-        part: Vec::new(),
-        part_at: 0,
-    };
+    let mut walk = Walk { contents, at: 4, part: Vec::new(), part_at: 0 };
     let version = walk.u32()?;
     if !matches!(version, 2 | 3) {
         return Err(GgufError::Version { got: version });
@@ -136,11 +132,7 @@ pub(crate) fn verify<R: ReadAt + ?Sized>(contents: &R) -> Result<(), GgufError> 
     for _ in 0..tensors {
         let name = walk.name(&mut names)?;
         let dimensions = walk.u32()?;
-        at_most(
-            "the number of dimensions",
-            u64::from(dimensions),
-            u64::from(MAX_DIMENSIONS),
-        )?;
+        at_most("the number of dimensions", u64::from(dimensions), u64::from(MAX_DIMENSIONS))?;
         let mut elements = 1_u64;
         for _ in 0..dimensions {
             let side = walk.u64()?;
@@ -170,12 +162,7 @@ fn verify_data(
     for (offset, elements, name) in offsets {
         // A tensor with elements has at least one byte.
         if offset % alignment != 0 || offset > data || (elements > 0 && offset == data) {
-            return Err(GgufError::Offset {
-                name: excerpt(&name),
-                offset,
-                alignment,
-                data,
-            });
+            return Err(GgufError::Offset { name: excerpt(&name), offset, alignment, data });
         }
         if elements > 0 && last == Some(offset) {
             return Err(GgufError::Overlap { offset });
@@ -188,11 +175,7 @@ fn verify_data(
 }
 
 fn at_most(what: &'static str, got: u64, limit: u64) -> Result<u64, GgufError> {
-    if got > limit {
-        Err(GgufError::TooMuch { what, limit, got })
-    } else {
-        Ok(got)
-    }
+    if got > limit { Err(GgufError::TooMuch { what, limit, got }) } else { Ok(got) }
 }
 
 /// Reads a header from front to back, in parts.
@@ -223,12 +206,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
         let len = at_most("the length of a name", self.u64()?, MAX_NAME_BYTES)?;
         let mut bytes = vec![0; len as usize];
         self.fill(&mut bytes)?;
-        let problem = |name: &str, problem| {
-            Err(GgufError::Name {
-                name: excerpt(name),
-                problem,
-            })
-        };
+        let problem = |name: &str, problem| Err(GgufError::Name { name: excerpt(name), problem });
         match String::from_utf8(bytes) {
             Err(error) => problem(&String::from_utf8_lossy(error.as_bytes()), "is not UTF-8"),
             Ok(name) if name.is_empty() => problem("", "is empty"),
@@ -285,11 +263,7 @@ impl<R: ReadAt + ?Sized> Walk<'_, R> {
             self.contents.read_exact_at(start, &mut self.part)?;
         }
         let known = self.known(start, bytes.len());
-        bytes.copy_from_slice(
-            known
-                .ok_or(io::ErrorKind::UnexpectedEof)
-                .map_err(io::Error::from)?,
-        );
+        bytes.copy_from_slice(known.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?);
         Ok(())
     }
 
@@ -352,10 +326,7 @@ mod tests {
     }
 
     fn at(needle: &[u8]) -> usize {
-        file()
-            .windows(needle.len())
-            .position(|window| window == needle)
-            .unwrap()
+        file().windows(needle.len()).position(|window| window == needle).unwrap()
     }
 
     fn put(at: usize, value: &[u8]) -> Vec<u8> {
@@ -373,46 +344,26 @@ mod tests {
     fn magic_and_version_are_compared() {
         assert!(matches!(refused(&put(0, b"GGML")), GgufError::Magic));
         assert!(matches!(refused(b"GG"), GgufError::Magic));
-        assert!(matches!(
-            refused(&put(4, &[1])),
-            GgufError::Version { got: 1 }
-        ));
-        assert!(matches!(
-            refused(&put(4, &[0, 0, 0, 3])),
-            GgufError::Version { .. }
-        ));
+        assert!(matches!(refused(&put(4, &[1])), GgufError::Version { got: 1 }));
+        assert!(matches!(refused(&put(4, &[0, 0, 0, 3])), GgufError::Version { .. }));
     }
 
     #[test]
     fn counts_and_lengths_are_bounded_before_memory_is_taken() {
         let huge = u64::MAX.to_le_bytes();
-        for place in [
-            8,
-            16,
-            24,
-            at(&text("llama")),
-            at(&[9, 0, 0, 0, 8, 0, 0, 0]) + 8,
-            at(&text("one")),
-        ] {
-            assert!(
-                matches!(refused(&put(place, &huge)), GgufError::TooMuch { .. }),
-                "{place}"
-            );
+        for place in
+            [8, 16, 24, at(&text("llama")), at(&[9, 0, 0, 0, 8, 0, 0, 0]) + 8, at(&text("one"))]
+        {
+            assert!(matches!(refused(&put(place, &huge)), GgufError::TooMuch { .. }), "{place}");
         }
         let dimensions = at(&text("one")) + 11;
-        assert!(matches!(
-            refused(&put(dimensions, &[5])),
-            GgufError::TooMuch { .. }
-        ));
+        assert!(matches!(refused(&put(dimensions, &[5])), GgufError::TooMuch { .. }));
     }
 
     #[test]
     fn nested_arrays_and_unknown_types_are_refused() {
         let array = at(&[9, 0, 0, 0, 8, 0, 0, 0]);
-        assert!(matches!(
-            refused(&put(array, &[13])),
-            GgufError::ValueType { got: 13 }
-        ));
+        assert!(matches!(refused(&put(array, &[13])), GgufError::ValueType { got: 13 }));
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(3_u32.to_le_bytes());
         bytes.extend(0_u64.to_le_bytes());
@@ -425,10 +376,7 @@ mod tests {
         }
         assert!(matches!(
             refused(&bytes),
-            GgufError::TooMuch {
-                what: "the depth of an array",
-                ..
-            }
+            GgufError::TooMuch { what: "the depth of an array", .. }
         ));
     }
 
@@ -436,44 +384,25 @@ mod tests {
     fn a_name_that_occurs_twice_or_is_not_utf8_is_refused() {
         assert!(matches!(
             refused(&put(at(&text("two")) + 8, b"one")),
-            GgufError::Name {
-                problem: "occurs twice",
-                ..
-            }
+            GgufError::Name { problem: "occurs twice", .. }
         ));
         assert!(matches!(
             refused(&put(at(&text("two")) + 8, &[0xFF])),
-            GgufError::Name {
-                problem: "is not UTF-8",
-                ..
-            }
+            GgufError::Name { problem: "is not UTF-8", .. }
         ));
     }
 
     #[test]
     fn tensors_outside_the_data_off_alignment_or_at_one_place_are_refused() {
         let offset = at(&text("two")) + 11 + 4 + 8 + 4;
-        assert!(matches!(
-            refused(&put(offset, &[33])),
-            GgufError::Offset { offset: 33, .. }
-        ));
+        assert!(matches!(refused(&put(offset, &[33])), GgufError::Offset { offset: 33, .. }));
         assert!(matches!(
             refused(&put(offset, &[64])),
-            GgufError::Offset {
-                offset: 64,
-                data: 64,
-                ..
-            }
+            GgufError::Offset { offset: 64, data: 64, .. }
         ));
-        assert!(matches!(
-            refused(&put(offset, &[0])),
-            GgufError::Overlap { offset: 0 }
-        ));
+        assert!(matches!(refused(&put(offset, &[0])), GgufError::Overlap { offset: 0 }));
         let alignment = at(&text("general.alignment")) + 8 + 17 + 4;
-        assert!(matches!(
-            refused(&put(alignment, &[33])),
-            GgufError::Alignment { got: 33 }
-        ));
+        assert!(matches!(refused(&put(alignment, &[33])), GgufError::Alignment { got: 33 }));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! loaded are recognised by name and by content, and refused unless the owner allowed them.
 //!
 //! Against: a publisher's or a tamperer's model that attacks the inference server's loader.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod gguf;
 pub mod pickle;
@@ -179,9 +180,7 @@ impl FromStr for RiskyFormat {
         Self::ALL
             .into_iter()
             .find(|format| format.as_str() == text)
-            .ok_or_else(|| UnknownRiskyFormat {
-                got: crate::key::excerpt(text),
-            })
+            .ok_or_else(|| UnknownRiskyFormat { got: crate::key::excerpt(text) })
     }
 }
 
@@ -248,10 +247,7 @@ pub fn inspect<R: ReadAt + ?Sized>(
 ) -> Result<FileFormat, FormatError> {
     if let Some((risk, evidence)) = pickle::risk_of(path, contents)? {
         if !allowed.contains(&risk) {
-            return Err(FormatError::NotAllowed {
-                format: risk,
-                evidence,
-            });
+            return Err(FormatError::NotAllowed { format: risk, evidence });
         }
         return Ok(risk.into());
     }

@@ -5,6 +5,7 @@
 //!
 //! Against: a pickle called `weights.dat`, a zip with a pickle behind a harmless prefix, a shared
 //! library called `tokenizer.model`.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::io;
 
@@ -41,9 +42,7 @@ fn by_content<R: ReadAt + ?Sized>(
     contents: &R,
 ) -> io::Result<Option<RiskyFormat>> {
     let mut head = [0; 256];
-    let known = usize::try_from(contents.len())
-        .unwrap_or(usize::MAX)
-        .min(head.len());
+    let known = usize::try_from(contents.len()).unwrap_or(usize::MAX).min(head.len());
     let (head, _) = head.split_at_mut(known);
     contents.read_exact_at(0, head)?;
     if is_zip(head, contents)? {
@@ -98,10 +97,7 @@ fn ends_with_stop<R: ReadAt + ?Sized>(contents: &R) -> io::Result<bool> {
 }
 
 fn is_zip<R: ReadAt + ?Sized>(head: &[u8], contents: &R) -> io::Result<bool> {
-    if matches!(
-        head,
-        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..]
-    ) {
+    if matches!(head, [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..]) {
         return Ok(true);
     }
     // Readers find a zip by its end, whatever stands before it.
@@ -119,10 +115,7 @@ fn is_zip<R: ReadAt + ?Sized>(head: &[u8], contents: &R) -> io::Result<bool> {
 
 fn is_native_code(head: &[u8]) -> bool {
     matches!(head, [0x7F, b'E', b'L', b'F', ..])
-        || matches!(
-            head,
-            [0xCF | 0xCE, 0xFA, 0xED, 0xFE, ..] | [0xCA, 0xFE, 0xBA, 0xBE, ..]
-        )
+        || matches!(head, [0xCF | 0xCE, 0xFA, 0xED, 0xFE, ..] | [0xCA, 0xFE, 0xBA, 0xBE, ..])
         || matches!(head, [b'M', b'Z', 0x90, 0, 3, 0, ..])
 }
 
@@ -131,9 +124,7 @@ mod tests {
     use super::*;
 
     fn risk(name: &str, contents: &[u8]) -> Option<RiskyFormat> {
-        risk_of(&ModelPath::parse(name).unwrap(), contents)
-            .unwrap()
-            .map(|(risk, _)| risk)
+        risk_of(&ModelPath::parse(name).unwrap(), contents).unwrap().map(|(risk, _)| risk)
     }
 
     #[test]
@@ -159,17 +150,10 @@ mod tests {
             (b"cos\nsystem\n(S'id'\ntR.", RiskyFormat::Pickle),
             (b"(S'id'\nios\nsystem\n.", RiskyFormat::Pickle),
             (b"PK\x03\x04rest", RiskyFormat::Zip),
-            (
-                b"prefix PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0hi",
-                RiskyFormat::Zip,
-            ),
+            (b"prefix PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0hi", RiskyFormat::Zip),
             (b"\x7fELF\x02", RiskyFormat::NativeCode),
         ] {
-            assert_eq!(
-                risk("weights.dat", contents),
-                Some(expected),
-                "{contents:?}"
-            );
+            assert_eq!(risk("weights.dat", contents), Some(expected), "{contents:?}");
         }
     }
 

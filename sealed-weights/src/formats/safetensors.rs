@@ -6,6 +6,7 @@
 //!
 //! Against: files that make a loader read out of bounds, take memory without end, or see other
 //! tensors than another loader does (a name twice, overlaps, gaps that hide bytes).
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::collections::HashSet;
 use std::fmt;
@@ -84,17 +85,13 @@ pub enum SafetensorsError {
 pub(crate) fn verify<R: ReadAt + ?Sized>(contents: &R) -> Result<(), SafetensorsError> {
     let file_len = contents.len();
     let mut length = [0; LENGTH_BYTES as usize];
-    let after_length = file_len
-        .checked_sub(LENGTH_BYTES)
-        .ok_or(SafetensorsError::Short { got: file_len })?;
+    let after_length =
+        file_len.checked_sub(LENGTH_BYTES).ok_or(SafetensorsError::Short { got: file_len })?;
     contents.read_exact_at(0, &mut length)?;
     let header_len = u64::from_le_bytes(length);
     let limit = after_length.min(MAX_SAFETENSORS_HEADER_BYTES);
     if header_len > limit {
-        return Err(SafetensorsError::HeaderLen {
-            limit,
-            got: header_len,
-        });
+        return Err(SafetensorsError::HeaderLen { limit, got: header_len });
     }
     // At most 32 MiB, and no more than the file has.
     let mut header = vec![0; header_len as usize];
@@ -117,37 +114,20 @@ fn verify_tensors(mut tensors: Vec<(String, Tensor)>, data: u64) -> Result<(), S
     for (name, tensor) in &tensors {
         let (start, end) = tensor.data_offsets;
         if start > end || end > data {
-            return Err(SafetensorsError::Offsets {
-                name: excerpt(name),
-                start,
-                end,
-                data,
-            });
+            return Err(SafetensorsError::Offsets { name: excerpt(name), start, end, data });
         }
         if start != expected {
-            return Err(SafetensorsError::NotContiguous {
-                expected,
-                got: start,
-            });
+            return Err(SafetensorsError::NotContiguous { expected, got: start });
         }
         let got = end - start;
         if tensor.bytes() != Some(got) {
-            let expected = tensor
-                .bytes()
-                .map_or("more than 2^64".to_owned(), |b| b.to_string());
-            return Err(SafetensorsError::Size {
-                name: excerpt(name),
-                expected,
-                got,
-            });
+            let expected = tensor.bytes().map_or("more than 2^64".to_owned(), |b| b.to_string());
+            return Err(SafetensorsError::Size { name: excerpt(name), expected, got });
         }
         expected = end;
     }
     if expected != data {
-        return Err(SafetensorsError::NotContiguous {
-            expected,
-            got: data,
-        });
+        return Err(SafetensorsError::NotContiguous { expected, got: data });
     }
     Ok(())
 }
@@ -163,10 +143,8 @@ struct Tensor {
 impl Tensor {
     /// Bytes that type and shape need; `None` when they are no whole number of bytes within 64 bits.
     fn bytes(&self) -> Option<u64> {
-        let elements = self
-            .shape
-            .iter()
-            .try_fold(1_u64, |product, side| product.checked_mul(*side))?;
+        let elements =
+            self.shape.iter().try_fold(1_u64, |product, side| product.checked_mul(*side))?;
         let bits = elements.checked_mul(self.dtype.0)?;
         (bits % 8 == 0).then_some(bits / 8)
     }
@@ -285,37 +263,19 @@ mod tests {
 
     #[test]
     fn tensors_of_no_elements_and_of_half_bytes_are_counted_exactly() {
-        verify(
-            file(
-                r#"{"a":{"dtype":"F32","shape":[0,7],"data_offsets":[0,0]}}"#,
-                0,
-            )
-            .as_slice(),
-        )
-        .unwrap();
-        verify(
-            file(
-                r#"{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#,
-                2,
-            )
-            .as_slice(),
-        )
-        .unwrap();
+        verify(file(r#"{"a":{"dtype":"F32","shape":[0,7],"data_offsets":[0,0]}}"#, 0).as_slice())
+            .unwrap();
+        verify(file(r#"{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#, 2).as_slice())
+            .unwrap();
         assert!(matches!(
-            refused(
-                r#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#,
-                2
-            ),
+            refused(r#"{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}"#, 2),
             SafetensorsError::Size { .. }
         ));
     }
 
     #[test]
     fn a_length_that_the_file_or_the_bound_does_not_allow_is_refused_before_memory_is_taken() {
-        assert!(matches!(
-            verify(&b"1234567"[..]),
-            Err(SafetensorsError::Short { got: 7 })
-        ));
+        assert!(matches!(verify(&b"1234567"[..]), Err(SafetensorsError::Short { got: 7 })));
         let mut bytes = file(TWO, 22);
         bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(
@@ -332,10 +292,7 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(matches!(
-            verify(&Huge),
-            Err(SafetensorsError::HeaderLen { .. })
-        ));
+        assert!(matches!(verify(&Huge), Err(SafetensorsError::HeaderLen { .. })));
     }
 
     #[test]
@@ -352,10 +309,7 @@ mod tests {
             r#"{} {}"#,
             "",
         ] {
-            assert!(
-                matches!(refused(header, 1), SafetensorsError::Json(_)),
-                "{header}"
-            );
+            assert!(matches!(refused(header, 1), SafetensorsError::Json(_)), "{header}");
         }
     }
 
@@ -374,42 +328,24 @@ mod tests {
         };
         assert!(matches!(
             refused(&two((0, 4), (3, 8)), 8),
-            SafetensorsError::NotContiguous {
-                expected: 4,
-                got: 3
-            }
+            SafetensorsError::NotContiguous { expected: 4, got: 3 }
         ));
         assert!(matches!(
             refused(&two((0, 4), (5, 8)), 8),
-            SafetensorsError::NotContiguous {
-                expected: 4,
-                got: 5
-            }
+            SafetensorsError::NotContiguous { expected: 4, got: 5 }
         ));
         assert!(matches!(
             refused(&two((0, 4), (4, 8)), 9),
-            SafetensorsError::NotContiguous {
-                expected: 8,
-                got: 9
-            }
+            SafetensorsError::NotContiguous { expected: 8, got: 9 }
         ));
-        assert!(matches!(
-            refused(&two((0, 4), (4, 9)), 8),
-            SafetensorsError::Offsets { .. }
-        ));
-        assert!(matches!(
-            refused(&two((0, 4), (8, 4)), 8),
-            SafetensorsError::Offsets { .. }
-        ));
+        assert!(matches!(refused(&two((0, 4), (4, 9)), 8), SafetensorsError::Offsets { .. }));
+        assert!(matches!(refused(&two((0, 4), (8, 4)), 8), SafetensorsError::Offsets { .. }));
     }
 
     #[test]
     fn a_shape_that_needs_other_bytes_is_refused_also_when_it_overflows() {
         assert!(matches!(
-            refused(
-                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
-                4
-            ),
+            refused(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4),
             SafetensorsError::Size { got: 4, .. }
         ));
         assert!(matches!(

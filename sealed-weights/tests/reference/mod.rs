@@ -41,12 +41,8 @@ pub struct Message {
 
 impl Message {
     pub fn derive(input_key: &[u8; 32], salt: &[u8; 24], context: &[u8]) -> Self {
-        let info = [
-            b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0",
-            &salt[..],
-            context,
-        ]
-        .concat();
+        let info =
+            [b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0", &salt[..], context].concat();
         let derived = expand(input_key, &info, 76);
         Self {
             aead: <Aes256Gcm as KeyInit>::new_from_slice(&derived[..32]).unwrap(),
@@ -79,9 +75,7 @@ impl Message {
 
     pub fn open(&self, index: u64, chunk: &mut [u8], tag: &[u8; 16]) -> Result<(), ()> {
         let nonce = self.nonce(index).into();
-        self.aead
-            .decrypt_inout_detached(&nonce, b"", chunk.into(), &(*tag).into())
-            .map_err(|_| ())
+        self.aead.decrypt_inout_detached(&nonce, b"", chunk.into(), &(*tag).into()).map_err(|_| ())
     }
 }
 
@@ -114,12 +108,7 @@ pub fn c2sp_open(key: &[u8; 32], context: &[u8], message: &[u8]) -> Result<Vec<u
 }
 
 pub fn file_context(model_id: &[u8; 16], path: &str) -> Vec<u8> {
-    [
-        b"adyton.sealed-model.v1.file\0",
-        &model_id[..],
-        path.as_bytes(),
-    ]
-    .concat()
+    [b"adyton.sealed-model.v1.file\0", &model_id[..], path.as_bytes()].concat()
 }
 
 pub fn header(len: u64, salt: &[u8; 24], commitment: &[u8; 32]) -> Vec<u8> {
@@ -136,12 +125,7 @@ pub fn header(len: u64, salt: &[u8; 24], commitment: &[u8; 32]) -> Vec<u8> {
 /// An object: header, ciphertext, padding, tags.
 pub fn object(key: &[u8; 32], salt: &[u8; 24], context: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let message = Message::derive(key, salt, context);
-    assemble(
-        plaintext.len(),
-        salt,
-        &message.commitment,
-        &message.seal(plaintext),
-    )
+    assemble(plaintext.len(), salt, &message.commitment, &message.seal(plaintext))
 }
 
 pub fn assemble(
@@ -218,11 +202,8 @@ impl Draft {
                 })
             })
             .collect();
-        let recipients: Vec<_> = self
-            .recipients
-            .iter()
-            .map(|(key, kid)| self.recipient(key, kid))
-            .collect();
+        let recipients: Vec<_> =
+            self.recipients.iter().map(|(key, kid)| self.recipient(key, kid)).collect();
         self.with_mac(json!({
             "adyton": "sealed-model/1",
             "name": self.name,
@@ -235,12 +216,8 @@ impl Draft {
     }
 
     fn recipient(&self, key: &[u8; 32], kid: &str) -> Value {
-        let context = [
-            b"adyton.sealed-model.v1.recipient\0",
-            &self.model_id[..],
-            kid.as_bytes(),
-        ]
-        .concat();
+        let context =
+            [b"adyton.sealed-model.v1.recipient\0", &self.model_id[..], kid.as_bytes()].concat();
         let salt = salt(&format!("{} {kid}", hex::encode(self.model_id)));
         let message = Message::derive(key, &salt, &context);
         let (sealed, tag) = message.seal(&self.content_key).remove(0);
@@ -281,10 +258,7 @@ fn canonical(value: &Value) -> String {
             format!("{{{}}}", members.join(","))
         }
         Value::Array(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(canonical).collect::<Vec<_>>().join(",")
-            )
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
         }
         other => other.to_string(),
     }
@@ -306,32 +280,23 @@ pub fn open(
     let manifest = std::fs::read(folder.join("model.json")).map_err(|_| "no manifest")?;
     let manifest: Value = serde_json::from_slice(&manifest).map_err(|_| "not JSON")?;
     let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
-    let model_id: [u8; 16] = hex::decode(manifest["model_id"].as_str().unwrap())
-        .unwrap()
-        .try_into()
-        .unwrap();
+    let model_id: [u8; 16] =
+        hex::decode(manifest["model_id"].as_str().unwrap()).unwrap().try_into().unwrap();
     let recipient = manifest["recipients"]
         .as_array()
         .unwrap()
         .iter()
         .find(|recipient| recipient["kid"] == kid)
         .ok_or("no recipient")?;
-    let context = [
-        b"adyton.sealed-model.v1.recipient\0",
-        &model_id[..],
-        kid.as_bytes(),
-    ]
-    .concat();
+    let context = [b"adyton.sealed-model.v1.recipient\0", &model_id[..], kid.as_bytes()].concat();
     let message = [
         bytes(&recipient["salt"]),
         bytes(&recipient["commitment"]),
         bytes(&recipient["sealed_key"]),
     ]
     .concat();
-    let content_key: [u8; 32] = c2sp_open(model_key, &context, &message)
-        .map_err(|()| "recipient")?
-        .try_into()
-        .unwrap();
+    let content_key: [u8; 32] =
+        c2sp_open(model_key, &context, &message).map_err(|()| "recipient")?.try_into().unwrap();
     let mut without_mac = manifest.clone();
     without_mac.as_object_mut().unwrap().remove("mac");
     if mac(&content_key, &model_id, &without_mac) != bytes(&manifest["mac"]) {

@@ -15,12 +15,7 @@ const SECOND_KID: &str = "kbs:///partner/model-key/vectors?epoch=2";
 const SAFETENSORS: &str = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#;
 
 fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
-    [
-        &(header.len() as u64).to_le_bytes()[..],
-        header.as_bytes(),
-        data,
-    ]
-    .concat()
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
 
 fn file(path: &str, format: &'static str, plaintext: Vec<u8>) -> (String, &'static str, Vec<u8>) {
@@ -46,11 +41,7 @@ fn plain() -> Draft {
         file("full.dat", "other", contents(16_384)),
         file("sub/twin.dat", "other", contents(100)),
         file("three.dat", "other", contents(40_000)),
-        file(
-            "tiny.safetensors",
-            "safetensors",
-            safetensors(SAFETENSORS, &[1, 2, 3, 4]),
-        ),
+        file("tiny.safetensors", "safetensors", safetensors(SAFETENSORS, &[1, 2, 3, 4])),
         file("twin.dat", "other", contents(100)),
     ];
     draft(5, 1, files)
@@ -73,9 +64,7 @@ fn two_keys() -> Folder {
     let used = Message::derive(&draft.content_key, &salt, &context);
     let (chunk, tag) = salamander::two_key_chunk(&committed, &used);
     for message in [&committed, &used] {
-        message
-            .open(0, &mut chunk.clone(), &tag)
-            .expect("the chunk opens under both keys");
+        message.open(0, &mut chunk.clone(), &tag).expect("the chunk opens under both keys");
     }
     let object = assemble(32, &salt, &committed.commitment, &[(chunk, tag)]);
     let mut manifest = draft.manifest();
@@ -90,54 +79,25 @@ fn two_keys() -> Folder {
 
 /// `<model>/<file>` for every model.
 pub fn models() -> Folder {
-    let allowed = Draft {
-        allowed_formats: vec!["pickle"],
-        ..one(7, "weights.bin", "pickle", b"\x80\x04N.")
-    };
+    let allowed =
+        Draft { allowed_formats: vec!["pickle"], ..one(7, "weights.bin", "pickle", b"\x80\x04N.") };
     let mut out = Folder::new();
     for (name, folder) in [
         ("plain", plain().seal()),
         ("older", older().seal()),
         ("pickle-allowed", allowed.seal()),
-        (
-            "pickle-by-name",
-            one(3, "weights.bin", "other", b"harmless").seal(),
-        ),
-        (
-            "pickle-by-content",
-            one(4, "weights.dat", "other", b"\x80\x04N.").seal(),
-        ),
-        (
-            "zip-by-content",
-            one(10, "weights.dat", "other", b"PK\x03\x04rest").seal(),
-        ),
+        ("pickle-by-name", one(3, "weights.bin", "other", b"harmless").seal()),
+        ("pickle-by-content", one(4, "weights.dat", "other", b"\x80\x04N.").seal()),
+        ("zip-by-content", one(10, "weights.dat", "other", b"PK\x03\x04rest").seal()),
         (
             "safetensors-gap",
-            one(
-                5,
-                "a.safetensors",
-                "safetensors",
-                &safetensors(SAFETENSORS, &[0; 5]),
-            )
-            .seal(),
+            one(5, "a.safetensors", "safetensors", &safetensors(SAFETENSORS, &[0; 5])).seal(),
         ),
         ("safetensors-listed-as-other", {
-            one(
-                11,
-                "a.safetensors",
-                "other",
-                &safetensors(SAFETENSORS, &[0; 4]),
-            )
-            .seal()
+            one(11, "a.safetensors", "other", &safetensors(SAFETENSORS, &[0; 4])).seal()
         }),
         ("gguf-count", {
-            one(
-                6,
-                "a.gguf",
-                "gguf",
-                &[b"GGUF\x03\0\0\0", &[0xFF; 16][..]].concat(),
-            )
-            .seal()
+            one(6, "a.gguf", "gguf", &[b"GGUF\x03\0\0\0", &[0xFF; 16][..]].concat()).seal()
         }),
         ("two-keys", two_keys()),
     ] {
@@ -162,10 +122,7 @@ fn case(name: &str, fault: &str, edits: Value, layer: &str) -> Case {
         "edits": edits,
         "expect": { "layer": layer },
     });
-    Case {
-        name: name.to_owned(),
-        json,
-    }
+    Case { name: name.to_owned(), json }
 }
 
 impl Case {
@@ -212,36 +169,21 @@ fn sound() -> Vec<Case> {
     let three = ("three.dat", 40_000);
     vec![
         case("sound", "none", json!([]), "opens").out(three.0, three.1),
-        case(
-            "sound-second-recipient",
-            "none: the other recipient's key",
-            json!([]),
-            "opens",
-        )
-        .reader("kid", SECOND_KID)
-        .reader("model_key", hex::encode(SECOND_KEY))
-        .out(three.0, three.1),
-        case(
-            "sound-minimum-version",
-            "none: exactly the minimum version",
-            json!([]),
-            "opens",
-        )
-        .reader("minimum_version", 5),
+        case("sound-second-recipient", "none: the other recipient's key", json!([]), "opens")
+            .reader("kid", SECOND_KID)
+            .reader("model_key", hex::encode(SECOND_KEY))
+            .out(three.0, three.1),
+        case("sound-minimum-version", "none: exactly the minimum version", json!([]), "opens")
+            .reader("minimum_version", 5),
         case(
             "sound-white-space",
             "none: white space of the manifest is not authenticated",
             json!([{ "op": "append", "file": "model.json", "hex": "0a200a" }]),
             "opens",
         ),
-        case(
-            "sound-pickle-allowed",
-            "none: the owner allowed pickle by name",
-            json!([]),
-            "opens",
-        )
-        .model("pickle-allowed")
-        .out("weights.bin", 4),
+        case("sound-pickle-allowed", "none: the owner allowed pickle by name", json!([]), "opens")
+            .model("pickle-allowed")
+            .out("weights.bin", 4),
     ]
 }
 
@@ -252,54 +194,24 @@ fn header() -> Vec<Case> {
         |at: u64, hex: &str| json!([{ "op": "write", "file": THREE, "at": at, "hex": hex }]);
     let xor = |at: u64, mask: &str| json!([{ "op": "xor", "file": THREE, "at": at, "mask": mask }]);
     [
-        (
-            "header-magic-first",
-            "first byte of the magic",
-            xor(0, "01"),
-            "header",
-        ),
-        (
-            "header-magic-last",
-            "last byte of the magic",
-            xor(7, "80"),
-            "header",
-        ),
+        ("header-magic-first", "first byte of the magic", xor(0, "01"), "header"),
+        ("header-magic-last", "last byte of the magic", xor(7, "80"), "header"),
         (
             "header-magic-text-mode",
             "line ends as a transfer in text mode leaves them",
             write(0, "894144590a1a0a01"),
             "header",
         ),
-        (
-            "header-version-0",
-            "version 0",
-            write(8, "00000000"),
-            "header",
-        ),
-        (
-            "header-version-2",
-            "a version that is not known",
-            write(8, "02000000"),
-            "header",
-        ),
+        ("header-version-0", "version 0", write(8, "00000000"), "header"),
+        ("header-version-2", "a version that is not known", write(8, "02000000"), "header"),
         (
             "header-version-big-endian",
             "version in the other byte order",
             write(8, "00000001"),
             "header",
         ),
-        (
-            "header-chunk-len-0",
-            "chunks of no bytes",
-            write(12, "00000000"),
-            "header",
-        ),
-        (
-            "header-chunk-len-32k",
-            "chunks of 32 KiB",
-            write(12, "00800000"),
-            "header",
-        ),
+        ("header-chunk-len-0", "chunks of no bytes", write(12, "00000000"), "header"),
+        ("header-chunk-len-32k", "chunks of 32 KiB", write(12, "00800000"), "header"),
         (
             "header-length-less",
             "a plaintext length that is one less",
@@ -324,30 +236,10 @@ fn header() -> Vec<Case> {
             write(16, "0000000000001000"),
             "header",
         ),
-        (
-            "header-salt-first",
-            "a bit of the salt",
-            xor(24, "01"),
-            "commitment",
-        ),
-        (
-            "header-salt-last",
-            "a bit of the salt",
-            xor(47, "80"),
-            "commitment",
-        ),
-        (
-            "header-commitment-first",
-            "a bit of the commitment",
-            xor(48, "01"),
-            "commitment",
-        ),
-        (
-            "header-commitment-last",
-            "a bit of the commitment",
-            xor(79, "80"),
-            "commitment",
-        ),
+        ("header-salt-first", "a bit of the salt", xor(24, "01"), "commitment"),
+        ("header-salt-last", "a bit of the salt", xor(47, "80"), "commitment"),
+        ("header-commitment-first", "a bit of the commitment", xor(48, "01"), "commitment"),
+        ("header-commitment-last", "a bit of the commitment", xor(79, "80"), "commitment"),
         (
             "header-reserved-first",
             "the byte after the commitment is not zero",
@@ -360,18 +252,8 @@ fn header() -> Vec<Case> {
             xor(4095, "01"),
             "header",
         ),
-        (
-            "padding-first",
-            "the byte after the ciphertext is not zero",
-            xor(44_096, "01"),
-            "header",
-        ),
-        (
-            "padding-last",
-            "the byte before the tag table is not zero",
-            xor(45_055, "01"),
-            "header",
-        ),
+        ("padding-first", "the byte after the ciphertext is not zero", xor(44_096, "01"), "header"),
+        ("padding-last", "the byte before the tag table is not zero", xor(45_055, "01"), "header"),
     ]
     .into_iter()
     .map(|(name, fault, edits, layer)| case(name, fault, edits, layer).out("three.dat", 0))
@@ -382,41 +264,11 @@ fn chunks() -> Vec<Case> {
     let xor = |at: u64| json!([{ "op": "xor", "file": THREE, "at": at, "mask": "01" }]);
     let copy = |from: u64, to: u64, len: u64| json!([{ "op": "copy", "file": THREE, "from": from, "to": to, "len": len }]);
     let mut all: Vec<_> = [
-        (
-            "chunk-first-byte",
-            "a bit of the first byte",
-            xor(4096),
-            "chunk",
-            0,
-        ),
-        (
-            "chunk-first-end",
-            "a bit of the first chunk's last byte",
-            xor(20_479),
-            "chunk",
-            0,
-        ),
-        (
-            "chunk-middle",
-            "a bit of the second chunk",
-            xor(20_480),
-            "chunk",
-            16_384,
-        ),
-        (
-            "chunk-last",
-            "a bit of the last chunk",
-            xor(36_864),
-            "chunk",
-            32_768,
-        ),
-        (
-            "chunk-last-byte",
-            "a bit of the last byte",
-            xor(44_095),
-            "chunk",
-            32_768,
-        ),
+        ("chunk-first-byte", "a bit of the first byte", xor(4096), "chunk", 0),
+        ("chunk-first-end", "a bit of the first chunk's last byte", xor(20_479), "chunk", 0),
+        ("chunk-middle", "a bit of the second chunk", xor(20_480), "chunk", 16_384),
+        ("chunk-last", "a bit of the last chunk", xor(36_864), "chunk", 32_768),
+        ("chunk-last-byte", "a bit of the last byte", xor(44_095), "chunk", 32_768),
         (
             "chunk-duplicated",
             "the first chunk in the place of the second",
@@ -431,13 +283,7 @@ fn chunks() -> Vec<Case> {
             "chunk",
             0,
         ),
-        (
-            "chunk-shifted",
-            "all ciphertext one byte further",
-            copy(4096, 4097, 39_999),
-            "chunk",
-            0,
-        ),
+        ("chunk-shifted", "all ciphertext one byte further", copy(4096, 4097, 39_999), "chunk", 0),
         (
             "chunk-zero",
             "the second chunk zeroed",
@@ -457,20 +303,8 @@ fn chunks() -> Vec<Case> {
             "binding",
             0,
         ),
-        (
-            "tag-first",
-            "a bit of the first tag",
-            xor(45_056),
-            "binding",
-            0,
-        ),
-        (
-            "tag-last",
-            "a bit of the last byte of the tag table",
-            xor(45_103),
-            "binding",
-            0,
-        ),
+        ("tag-first", "a bit of the first tag", xor(45_056), "binding", 0),
+        ("tag-last", "a bit of the last byte of the tag table", xor(45_103), "binding", 0),
         (
             "tags-exchanged",
             "the first tag in the place of the second",
@@ -513,47 +347,15 @@ fn objects() -> Vec<Case> {
     let take = |file: &str, model: &str, from: &str| json!([{ "op": "take", "file": file, "from_model": model, "from_file": from }]);
     let mut all: Vec<_> = [
         ("object-empty", "the object has no bytes", truncate(0)),
-        (
-            "object-cut-in-header",
-            "cut inside the header",
-            truncate(4095),
-        ),
-        (
-            "object-cut-after-header",
-            "cut after the header",
-            truncate(4096),
-        ),
-        (
-            "object-cut-at-chunk",
-            "cut after the first chunk",
-            truncate(20_480),
-        ),
-        (
-            "object-cut-before-tags",
-            "cut before the tag table",
-            truncate(45_056),
-        ),
-        (
-            "object-cut-last-tag",
-            "the last tag is missing",
-            truncate(45_088),
-        ),
-        (
-            "object-cut-one-byte",
-            "the last byte is missing",
-            truncate(45_103),
-        ),
+        ("object-cut-in-header", "cut inside the header", truncate(4095)),
+        ("object-cut-after-header", "cut after the header", truncate(4096)),
+        ("object-cut-at-chunk", "cut after the first chunk", truncate(20_480)),
+        ("object-cut-before-tags", "cut before the tag table", truncate(45_056)),
+        ("object-cut-last-tag", "the last tag is missing", truncate(45_088)),
+        ("object-cut-one-byte", "the last byte is missing", truncate(45_103)),
         ("object-longer-one-byte", "one byte more", append("00")),
-        (
-            "object-longer-one-tag",
-            "one tag more",
-            append(&"00".repeat(16)),
-        ),
-        (
-            "object-missing",
-            "the object is missing",
-            json!([{ "op": "remove", "file": THREE }]),
-        ),
+        ("object-longer-one-tag", "one tag more", append(&"00".repeat(16))),
+        ("object-missing", "the object is missing", json!([{ "op": "remove", "file": THREE }])),
         (
             "object-symlink",
             "the object is a symbolic link",
@@ -763,14 +565,10 @@ fn manifest_edits() -> Vec<Case> {
         manifest["files"][3][member] = reference::flip_base64(text).into();
     };
     vec![
-        edited("mac-name", "another name", &|m| {
-            m["name"] = "acme/other".into()
+        edited("mac-name", "another name", &|m| m["name"] = "acme/other".into()),
+        edited("mac-version", "a higher version: an old model made to look new", &|m| {
+            m["version"] = 6.into()
         }),
-        edited(
-            "mac-version",
-            "a higher version: an old model made to look new",
-            &|m| m["version"] = 6.into(),
-        ),
         edited("mac-allowed-formats", "pickle allowed afterwards", &|m| {
             m["allowed_formats"] = json!(["pickle"])
         }),
@@ -780,19 +578,11 @@ fn manifest_edits() -> Vec<Case> {
         edited("mac-files-reordered", "two files in another order", &|m| {
             m["files"].as_array_mut().unwrap().swap(0, 1)
         }),
-        edited("mac-path", "a file renamed", &|m| {
-            m["files"][0]["path"] = "renamed.dat".into()
-        }),
-        edited("mac-size", "a size changed", &|m| {
-            m["files"][3]["size"] = 16_384.into()
-        }),
-        edited("mac-format", "a format changed", &|m| {
-            m["files"][4]["format"] = "other".into()
-        }),
+        edited("mac-path", "a file renamed", &|m| m["files"][0]["path"] = "renamed.dat".into()),
+        edited("mac-size", "a size changed", &|m| m["files"][3]["size"] = 16_384.into()),
+        edited("mac-format", "a format changed", &|m| m["files"][4]["format"] = "other".into()),
         edited("mac-salt", "a salt changed", &|m| flip(m, "salt")),
-        edited("mac-commitment", "a commitment changed", &|m| {
-            flip(m, "commitment")
-        }),
+        edited("mac-commitment", "a commitment changed", &|m| flip(m, "commitment")),
         edited("mac-tag-table", "a digest of a tag table changed", &|m| {
             flip(m, "tag_table_sha256")
         }),
@@ -802,28 +592,13 @@ fn manifest_edits() -> Vec<Case> {
         edited("mac-of-other-model", "the MAC of another model", &|m| {
             m["mac"] = older().manifest()["mac"].clone()
         }),
-        case(
-            "rollback",
-            "an older version than the reader requires",
-            json!([]),
-            "requirement",
-        )
-        .reader("minimum_version", 6),
-        case(
-            "rollback-older-model",
-            "a sound older version",
-            json!([]),
-            "requirement",
-        )
-        .model("older")
-        .reader("minimum_version", 5),
-        case(
-            "other-name",
-            "another model than the reader requires",
-            json!([]),
-            "requirement",
-        )
-        .reader("name", "acme/other"),
+        case("rollback", "an older version than the reader requires", json!([]), "requirement")
+            .reader("minimum_version", 6),
+        case("rollback-older-model", "a sound older version", json!([]), "requirement")
+            .model("older")
+            .reader("minimum_version", 5),
+        case("other-name", "another model than the reader requires", json!([]), "requirement")
+            .reader("name", "acme/other"),
     ]
 }
 
@@ -840,76 +615,52 @@ fn manifests() -> Vec<Case> {
         case(name, fault, edits, "manifest")
     };
     let mut all = vec![
-        signed(
-            "manifest-format-2",
-            "a version of the format that is not known",
-            &|m| m["adyton"] = "sealed-model/2".into(),
-        ),
-        signed(
-            "manifest-unknown-member",
-            "a member that is not known",
-            &|m| m["note"] = "x".into(),
-        ),
-        signed(
-            "manifest-unknown-member-of-file",
-            "a member of a file that is not known",
-            &|m| m["files"][0]["mode"] = 7.into(),
-        ),
+        signed("manifest-format-2", "a version of the format that is not known", &|m| {
+            m["adyton"] = "sealed-model/2".into()
+        }),
+        signed("manifest-unknown-member", "a member that is not known", &|m| {
+            m["note"] = "x".into()
+        }),
+        signed("manifest-unknown-member-of-file", "a member of a file that is not known", &|m| {
+            m["files"][0]["mode"] = 7.into()
+        }),
         signed(
             "manifest-unknown-member-of-recipient",
             "a member of a recipient that is not known",
             &|m| m["recipients"][0]["note"] = "x".into(),
         ),
-        signed("manifest-version-0", "version 0", &|m| {
-            m["version"] = 0.into()
+        signed("manifest-version-0", "version 0", &|m| m["version"] = 0.into()),
+        signed("manifest-version-2-53", "a version that not every JSON keeps exactly", &|m| {
+            m["version"] = 9_007_199_254_740_992_u64.into()
         }),
-        signed(
-            "manifest-version-2-53",
-            "a version that not every JSON keeps exactly",
-            &|m| m["version"] = 9_007_199_254_740_992_u64.into(),
-        ),
-        signed("manifest-name-empty", "an empty name", &|m| {
-            m["name"] = "".into()
+        signed("manifest-name-empty", "an empty name", &|m| m["name"] = "".into()),
+        signed("manifest-name-control", "a control character in the name", &|m| {
+            m["name"] = "a\u{1b}[2J".into()
         }),
-        signed(
-            "manifest-name-control",
-            "a control character in the name",
-            &|m| m["name"] = "a\u{1b}[2J".into(),
-        ),
         signed("manifest-no-files", "no files", &|m| m["files"] = json!([])),
-        signed("manifest-no-recipients", "no recipients", &|m| {
-            m["recipients"] = json!([])
+        signed("manifest-no-recipients", "no recipients", &|m| m["recipients"] = json!([])),
+        signed("manifest-recipient-twice", "two recipients for one key", &|m| {
+            m["recipients"][1] = m["recipients"][0].clone()
         }),
-        signed(
-            "manifest-recipient-twice",
-            "two recipients for one key",
-            &|m| m["recipients"][1] = m["recipients"][0].clone(),
-        ),
         signed("manifest-size-2-52", "a size over the bound", &|m| {
             m["files"][0]["size"] = (1_u64 << 52).into()
         }),
         signed("manifest-size-max", "a size of 2^64 - 1", &|m| {
             m["files"][0]["size"] = u64::MAX.into()
         }),
-        signed(
-            "manifest-size-sum",
-            "sizes whose sum is over the bound",
-            &|m| {
-                for index in 0..3 {
-                    m["files"][index]["size"] = ((1_u64 << 52) - 1).into();
-                }
-            },
-        ),
+        signed("manifest-size-sum", "sizes whose sum is over the bound", &|m| {
+            for index in 0..3 {
+                m["files"][index]["size"] = ((1_u64 << 52) - 1).into();
+            }
+        }),
         signed(
             "manifest-pickle-not-allowed",
             "a file listed as pickle, which is not allowed",
             &|m| m["files"][0]["format"] = "pickle".into(),
         ),
-        signed(
-            "manifest-format-unknown",
-            "a file of a format that is not known",
-            &|m| m["files"][0]["format"] = "exe".into(),
-        ),
+        signed("manifest-format-unknown", "a file of a format that is not known", &|m| {
+            m["files"][0]["format"] = "exe".into()
+        }),
         text(
             "manifest-member-twice",
             "a member that occurs twice",
@@ -964,61 +715,29 @@ fn manifests() -> Vec<Case> {
     ];
     for (name, fault, path) in [
         ("path-parent", "a path that leaves the model", "../outside"),
-        (
-            "path-parent-inside",
-            "a path with `..` in the middle",
-            "a/../../outside",
-        ),
+        ("path-parent-inside", "a path with `..` in the middle", "a/../../outside"),
         ("path-absolute", "an absolute path", "/etc/passwd"),
         ("path-dot", "a path with `.`", "./a"),
         ("path-empty", "an empty path", ""),
-        (
-            "path-empty-component",
-            "a path with an empty component",
-            "a//b",
-        ),
+        ("path-empty-component", "a path with an empty component", "a//b"),
         ("path-trailing-slash", "a path that ends in a slash", "a/"),
         ("path-nul", "a NUL in a path", "a\0b"),
         ("path-line-feed", "a line feed in a path", "a\nb"),
         ("path-backslash", "a backslash in a path", "..\\outside"),
-        (
-            "path-bidi",
-            "a character that changes the direction of text",
-            "a\u{202e}b",
-        ),
+        ("path-bidi", "a character that changes the direction of text", "a\u{202e}b"),
         ("path-combining", "a combining character", "e\u{301}"),
         ("path-manifest", "the manifest's own name", "model.json"),
-        (
-            "path-sealed",
-            "a name that could be another file's object",
-            "three.dat.sealed",
-        ),
-        (
-            "path-case",
-            "a name that differs from another in case only",
-            "THREE.dat",
-        ),
+        ("path-sealed", "a name that could be another file's object", "three.dat.sealed"),
+        ("path-case", "a name that differs from another in case only", "THREE.dat"),
         ("path-twice", "a name that occurs twice", "three.dat"),
-        (
-            "path-under-file",
-            "a file in a folder that is a file",
-            "three.dat/a",
-        ),
-        (
-            "path-folder-case",
-            "a folder that differs from another in case only",
-            "SUB/a",
-        ),
+        ("path-under-file", "a file in a folder that is a file", "three.dat/a"),
+        ("path-folder-case", "a folder that differs from another in case only", "SUB/a"),
     ] {
-        all.push(signed(name, fault, &|m| {
-            m["files"][0]["path"] = path.into()
-        }));
+        all.push(signed(name, fault, &|m| m["files"][0]["path"] = path.into()));
     }
-    all.push(signed(
-        "path-long-component",
-        "a component of 249 bytes",
-        &|m| m["files"][0]["path"] = "a".repeat(249).into(),
-    ));
+    all.push(signed("path-long-component", "a component of 249 bytes", &|m| {
+        m["files"][0]["path"] = "a".repeat(249).into()
+    }));
     all.push(signed("path-deep", "33 components", &|m| {
         m["files"][0]["path"] = ["a"; 33].join("/").into()
     }));
@@ -1067,9 +786,7 @@ fn contents_of_files() -> Vec<Case> {
     ]
     .into_iter()
     .map(|(name, fault, model, file)| {
-        case(name, fault, json!([]), "format")
-            .model(model)
-            .out(file, 0)
+        case(name, fault, json!([]), "format").model(model).out(file, 0)
     })
     .collect()
 }
