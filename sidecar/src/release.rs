@@ -158,7 +158,7 @@ async fn round(
         .map_err(ReleaseError::Attester)?;
     // 3. Attestation and Response.
     let (attestation, awaiting_token) = awaiting_evidence.with_evidence(evidence);
-    let body = kbc.attest(&attestation, &session).await?;
+    let (body, session) = kbc.attest(&attestation, session).await?;
     let token = AttestResponse::parse(&body).map_err(protocol(ReleaseStep::Attest))?;
     Ok((awaiting_token.on_token(token), session))
 }

@@ -36,9 +36,24 @@ pub struct Kbc {
     tls: TlsConnector,
 }
 
-/// What ties the exchanges together: the cookie of `POST /auth`.
+/// What ties the exchanges together: the newest cookie that the KBS gave. A KBS may give another one
+/// with its answer to `POST /attest`, so that nobody who saw the first one has an attested session.
 pub(super) struct Session {
     cookie: Option<HeaderValue>,
+}
+
+impl Session {
+    /// The session after `response`: its cookie, or else the one there was.
+    fn after(self, response: &Response<Bytes>) -> Self {
+        let newest = response
+            .headers()
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter_map(|value| value.as_bytes().split(|byte| *byte == b';').next())
+            .find(|pair| pair.starts_with(b"kbs-session-id=") && pair.len() <= MAX_COOKIE_BYTES)
+            .and_then(|pair| HeaderValue::from_bytes(pair).ok());
+        Self { cookie: newest.or(self.cookie) }
+    }
 }
 
 impl fmt::Debug for Kbc {
@@ -85,27 +100,22 @@ impl Kbc {
         let response = self
             .exchange(ReleaseStep::Auth, Method::POST, "auth", body, &none)
             .await?;
-        let cookie = response
-            .headers()
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter_map(|value| value.as_bytes().split(|byte| *byte == b';').next())
-            .find(|pair| pair.starts_with(b"kbs-session-id=") && pair.len() <= MAX_COOKIE_BYTES)
-            .and_then(|pair| HeaderValue::from_bytes(pair).ok());
-        Ok((response.into_body(), Session { cookie }))
+        let session = none.after(&response);
+        Ok((response.into_body(), session))
     }
 
     pub(super) async fn attest(
         &self,
         attestation: &Attestation,
-        session: &Session,
-    ) -> Result<Bytes, ReleaseError> {
+        session: Session,
+    ) -> Result<(Bytes, Session), ReleaseError> {
         let step = ReleaseStep::Attest;
         let body = json(step, attestation)?;
-        Ok(self
-            .exchange(step, Method::POST, "attest", body, session)
-            .await?
-            .into_body())
+        let response = self
+            .exchange(step, Method::POST, "attest", body, &session)
+            .await?;
+        let session = session.after(&response);
+        Ok((response.into_body(), session))
     }
 
     pub(super) async fn resource(
