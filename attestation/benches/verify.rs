@@ -40,10 +40,7 @@ fn scenarios() -> Vec<Scenario> {
         .and_then(|root| root.to_der())
         .expect("the fake root is a certificate");
     let simulated = |name, format| {
-        let profile = TdProfile {
-            format,
-            ..TdProfile::default()
-        };
+        let profile = TdProfile { format, ..TdProfile::default() };
         Scenario {
             name,
             quote: tee.quote(&profile, [1; 64]),
@@ -67,11 +64,9 @@ fn real() -> Option<Scenario> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
     let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
     let read = |name: &str| std::fs::read(folder.join("dcap-qvl").join(name)).ok();
-    let (Some(quote), Some(collateral), Some(root_der)) = (
-        read("tdx_quote"),
-        read("tdx_quote_collateral.json"),
-        read("TrustedRootCA.der"),
-    ) else {
+    let (Some(quote), Some(collateral), Some(root_der)) =
+        (read("tdx_quote"), read("tdx_quote_collateral.json"), read("TrustedRootCA.der"))
+    else {
         println!("skipped: real-v4, no vectors at {}", folder.display());
         return None;
     };
@@ -87,38 +82,21 @@ fn real() -> Option<Scenario> {
 
 fn verification(c: &mut Criterion) {
     for scenario in scenarios() {
-        let Scenario {
-            name,
-            quote,
-            collateral,
-            anchors,
-            root_der,
-            now,
-        } = &scenario;
+        let Scenario { name, quote, collateral, anchors, root_der, now } = &scenario;
         let evidence = Evidence::parse_file(quote).expect("a quote");
         let bundle = EndorsementBundle::parse(collateral.as_bytes()).expect("a bundle");
         let expected = evidence.report_data();
         c.bench_function(&format!("verify/ladder/{name}"), |b| {
             b.iter(|| {
-                verify(
-                    black_box(&evidence),
-                    &bundle,
-                    anchors,
-                    &expected,
-                    UnixTime(*now),
-                )
-                .expect("sound")
+                verify(black_box(&evidence), &bundle, anchors, &expected, UnixTime(*now))
+                    .expect("sound")
             });
         });
 
         let library = QuoteVerifier::<RingConfig>::new_with_config(root_der.clone());
         let bare: QuoteCollateralV3 = serde_json::from_str(collateral).expect("collateral");
         c.bench_function(&format!("verify/dcap-qvl/{name}"), |b| {
-            b.iter(|| {
-                library
-                    .verify(black_box(quote), &bare, *now)
-                    .expect("sound")
-            });
+            b.iter(|| library.verify(black_box(quote), &bare, *now).expect("sound"));
         });
 
         c.bench_function(&format!("parse/evidence/{name}"), |b| {
@@ -135,14 +113,8 @@ fn verification(c: &mut Criterion) {
         let forged = Evidence::parse_file(&forged).expect("still a quote");
         c.bench_function(&format!("refuse/forged-mrtd/{name}"), |b| {
             b.iter(|| {
-                verify(
-                    black_box(&forged),
-                    &bundle,
-                    anchors,
-                    &expected,
-                    UnixTime(*now),
-                )
-                .expect_err("forged")
+                verify(black_box(&forged), &bundle, anchors, &expected, UnixTime(*now))
+                    .expect_err("forged")
             });
         });
     }

@@ -197,10 +197,7 @@ mod tests {
             input.extend_from_slice(frame);
         }
         let expected = ring::digest::digest(&SHA512, &input);
-        let bound = ReportBinding {
-            channel: ChannelBinding::Exporter([4; 32]),
-            ..binding(&nonce)
-        };
+        let bound = ReportBinding { channel: ChannelBinding::Exporter([4; 32]), ..binding(&nonce) };
         assert_eq!(bound.report_data().0.as_slice(), expected.as_ref());
     }
 
@@ -211,26 +208,11 @@ mod tests {
         let all = [
             binding(&nonce),
             binding(&other),
-            ReportBinding {
-                spki_sha256: [7; 32],
-                ..binding(&nonce)
-            },
-            ReportBinding {
-                manifest_digest: [7; 32],
-                ..binding(&nonce)
-            },
-            ReportBinding {
-                config_digest: [7; 32],
-                ..binding(&nonce)
-            },
-            ReportBinding {
-                channel: ChannelBinding::Exporter([0; 32]),
-                ..binding(&nonce)
-            },
-            ReportBinding {
-                channel: ChannelBinding::Exporter([7; 32]),
-                ..binding(&nonce)
-            },
+            ReportBinding { spki_sha256: [7; 32], ..binding(&nonce) },
+            ReportBinding { manifest_digest: [7; 32], ..binding(&nonce) },
+            ReportBinding { config_digest: [7; 32], ..binding(&nonce) },
+            ReportBinding { channel: ChannelBinding::Exporter([0; 32]), ..binding(&nonce) },
+            ReportBinding { channel: ChannelBinding::Exporter([7; 32]), ..binding(&nonce) },
         ];
         for (i, a) in all.iter().enumerate() {
             for b in all.iter().skip(i + 1) {

@@ -92,9 +92,7 @@ impl Nonce {
     fn parse(text: &str, engine: &impl base64::Engine) -> Result<Self, NonceError> {
         // 64 characters hold 48 bytes; nothing longer can be a nonce, so nothing longer is decoded.
         if text.len() > 64 {
-            return Err(NonceError::Length {
-                got: text.len() / 4 * 3,
-            });
+            return Err(NonceError::Length { got: text.len() / 4 * 3 });
         }
         let bytes = engine.decode(text).map_err(NonceError::Base64)?;
         let got = bytes.len();
@@ -130,10 +128,7 @@ mod tests {
     fn both_text_forms_give_the_nonce_back() {
         let nonce = Nonce::from_bytes([0xfb; NONCE_LEN]);
         assert_eq!(Nonce::parse_base64(&nonce.to_base64()), Ok(nonce.clone()));
-        assert_eq!(
-            Nonce::parse_base64url(&nonce.to_base64url()),
-            Ok(nonce.clone())
-        );
+        assert_eq!(Nonce::parse_base64url(&nonce.to_base64url()), Ok(nonce.clone()));
         assert_eq!(nonce.to_base64().len(), 44);
         assert_eq!(nonce.to_base64url().len(), 43);
     }
@@ -141,23 +136,14 @@ mod tests {
     #[test]
     fn a_nonce_of_another_length_is_refused() {
         let short = STANDARD.encode([1; 31]);
-        assert_eq!(
-            Nonce::parse_base64(&short),
-            Err(NonceError::Length { got: 31 })
-        );
+        assert_eq!(Nonce::parse_base64(&short), Err(NonceError::Length { got: 31 }));
         let long = "A".repeat(4096);
-        assert_eq!(
-            Nonce::parse_base64(&long),
-            Err(NonceError::Length { got: 3072 })
-        );
+        assert_eq!(Nonce::parse_base64(&long), Err(NonceError::Length { got: 3072 }));
     }
 
     #[test]
     fn the_url_form_does_not_take_the_standard_alphabet() {
         let standard = STANDARD.encode([0xff; NONCE_LEN]);
-        assert!(matches!(
-            Nonce::parse_base64url(&standard),
-            Err(NonceError::Base64(_))
-        ));
+        assert!(matches!(Nonce::parse_base64url(&standard), Err(NonceError::Base64(_))));
     }
 }

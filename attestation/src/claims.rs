@@ -283,20 +283,8 @@ mod tests {
 
     #[test]
     fn a_register_of_another_length_is_refused() {
-        assert_eq!(
-            "00".parse::<Fmspc>(),
-            Err(HexError {
-                expected: 6,
-                got: 2
-            })
-        );
-        assert_eq!(
-            "zz0000000000".parse::<Fmspc>(),
-            Err(HexError {
-                expected: 6,
-                got: 12
-            })
-        );
+        assert_eq!("00".parse::<Fmspc>(), Err(HexError { expected: 6, got: 2 }));
+        assert_eq!("zz0000000000".parse::<Fmspc>(), Err(HexError { expected: 6, got: 12 }));
         let fmspc: Fmspc = "b0C06f000000".parse().expect("six bytes");
         assert_eq!(fmspc.to_string(), "b0c06f000000");
     }
@@ -314,10 +302,7 @@ mod tests {
             S::TdRelaunchAdvised,
             S::TdRelaunchAdvisedConfigurationNeeded,
         ] {
-            assert_eq!(
-                serde_json::to_value(status).expect("a string"),
-                status.as_str()
-            );
+            assert_eq!(serde_json::to_value(status).expect("a string"), status.as_str());
         }
     }
 }

@@ -117,9 +117,7 @@ impl ReferenceValues {
             limit(register, len, MAX_REFERENCE_ALTERNATIVES)?;
         }
         if !is_name(&set.name) {
-            return Err(ReferenceValueError::Name {
-                name: set.name.chars().take(64).collect(),
-            });
+            return Err(ReferenceValueError::Name { name: set.name.chars().take(64).collect() });
         }
         Ok(set)
     }
@@ -157,10 +155,7 @@ impl ReferenceValues {
     /// lower-case hex.
     #[must_use]
     pub fn digest(&self) -> String {
-        hex::encode(ring::digest::digest(
-            &ring::digest::SHA256,
-            self.to_toml().as_bytes(),
-        ))
+        hex::encode(ring::digest::digest(&ring::digest::SHA256, self.to_toml().as_bytes()))
     }
 }
 
@@ -173,9 +168,7 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), ReferenceVa
 
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LEN).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -190,11 +183,7 @@ mod tests {
     #[test]
     fn a_set_survives_being_written_and_read() {
         let set = ReferenceValues::parse_toml(&set()).expect("a set");
-        assert_eq!(
-            set.mrowner,
-            [Measurement([0; 48])],
-            "zero, when the file doesn't say"
-        );
+        assert_eq!(set.mrowner, [Measurement([0; 48])], "zero, when the file doesn't say");
         assert!(set.rtmr0.is_empty());
         let again = ReferenceValues::parse_toml(&set.to_toml()).expect("its own form");
         assert_eq!(again, set);
@@ -213,10 +202,7 @@ mod tests {
     #[test]
     fn a_value_of_another_length_is_an_error() {
         let text = set().replace("abab", "ab");
-        assert!(matches!(
-            ReferenceValues::parse_toml(&text),
-            Err(ReferenceValueError::Toml(_))
-        ));
+        assert!(matches!(ReferenceValues::parse_toml(&text), Err(ReferenceValueError::Toml(_))));
     }
 
     #[test]

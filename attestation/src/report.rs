@@ -201,10 +201,7 @@ impl AttestationReport {
             version: u32,
         }
         if body.len() > MAX_EVIDENCE_FILE_LEN {
-            return Err(ReportError::TooLong {
-                got: body.len(),
-                limit: MAX_EVIDENCE_FILE_LEN,
-            });
+            return Err(ReportError::TooLong { got: body.len(), limit: MAX_EVIDENCE_FILE_LEN });
         }
         let head: Head = serde_json::from_slice(body).map_err(ReportError::Json)?;
         if head.version != REPORT_VERSION {
@@ -236,16 +233,9 @@ pub fn verify_report(
     now: UnixTime,
 ) -> Result<VerifiedReport, ReportError> {
     if report.version != REPORT_VERSION {
-        return Err(ReportError::Version {
-            got: report.version,
-        });
+        return Err(ReportError::Version { got: report.version });
     }
-    if !bool::from(
-        report
-            .nonce
-            .as_bytes()
-            .ct_eq(nonce.to_base64url().as_bytes()),
-    ) {
+    if !bool::from(report.nonce.as_bytes().ct_eq(nonce.to_base64url().as_bytes())) {
         return Err(ReportError::Nonce);
     }
     if report.spki_sha256 != observed_spki_sha256 {
@@ -261,10 +251,7 @@ pub fn verify_report(
     //= attestation/SPEC.md#2.2
     //# A caller MUST refuse a report of another level than it asked for.
     if report.binding != channel.level() {
-        return Err(ReportError::Level {
-            asked: channel.level(),
-            got: report.binding,
-        });
+        return Err(ReportError::Level { asked: channel.level(), got: report.binding });
     }
     let evidence =
         Evidence::parse_kbs(report.tee, &report.evidence).map_err(ReportError::Evidence)?;
@@ -275,14 +262,8 @@ pub fn verify_report(
         config_digest: report.config_digest,
         channel,
     };
-    let verified = verify(
-        &evidence,
-        endorsements,
-        anchors,
-        &binding.report_data(),
-        now,
-    )
-    .map_err(ReportError::Verify)?;
+    let verified = verify(&evidence, endorsements, anchors, &binding.report_data(), now)
+        .map_err(ReportError::Verify)?;
     Ok(VerifiedReport::assertion(verified, channel.level()))
 }
 
@@ -328,13 +309,9 @@ impl ReportError {
                 got.to_string(),
                 MALFORMED,
             ),
-            Self::Nonce => one(
-                "report.nonce",
-                "nonce",
-                "the nonce sent".into(),
-                "another".into(),
-                FRESH,
-            ),
+            Self::Nonce => {
+                one("report.nonce", "nonce", "the nonce sent".into(), "another".into(), FRESH)
+            }
             Self::ServingKey { expected, got } => one(
                 "report.serving-key",
                 "spki_sha256",

@@ -29,10 +29,7 @@ impl UnixTime {
 
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0)
-            .ok()
-            .and_then(|s| jiff::Timestamp::from_second(s).ok())
-        {
+        match i64::try_from(self.0).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()) {
             Some(at) => write!(f, "{at}"),
             None => write!(f, "{} seconds after 1970", self.0),
         }

@@ -28,9 +28,7 @@ fn tee() -> &'static FakeTee {
 }
 
 fn anchors(tee: &FakeTee) -> TrustAnchors {
-    TrustAnchors::vendor()
-        .with_insecure_extra_root(tee.root_pem().as_bytes())
-        .expect("a root")
+    TrustAnchors::vendor().with_insecure_extra_root(tee.root_pem().as_bytes()).expect("a root")
 }
 
 fn bundle(tee: &FakeTee, faults: &[Fault]) -> EndorsementBundle {
@@ -65,9 +63,7 @@ fn verified(faults: &[Fault]) -> Result<Verified<Claims>, VerifyError> {
 }
 
 fn claims(verified: &Verified<Claims>) -> &TdxClaims {
-    let Claims::Tdx(claims) = verified.get() else {
-        panic!("TDX claims")
-    };
+    let Claims::Tdx(claims) = verified.get() else { panic!("TDX claims") };
     claims
 }
 
@@ -130,19 +126,12 @@ fn refused_at(fault: Fault) -> Option<(&'static str, &'static str)> {
 #[test]
 fn every_fault_is_refused_at_its_own_rung() {
     let (mut refused, mut left_to_appraisal) = (0, 0);
-    for &fault in Fault::ALL
-        .iter()
-        .filter(|fault| fault.site() != Site::GuestApi)
-    {
+    for &fault in Fault::ALL.iter().filter(|fault| fault.site() != Site::GuestApi) {
         let result = verified(&[fault]);
         match (refused_at(fault), result) {
             (Some((rung, code)), Err(error)) => {
                 let reasons = error.reasons();
-                assert_eq!(
-                    (error.rung(), &*reasons[0].code),
-                    (rung, code),
-                    "{fault}: {error:?}"
-                );
+                assert_eq!((error.rung(), &*reasons[0].code), (rung, code), "{fault}: {error:?}");
                 assert_eq!(reasons.len(), 1, "{fault}");
                 assert_complete(&reasons[0]);
                 refused += 1;
@@ -151,11 +140,7 @@ fn every_fault_is_refused_at_its_own_rung() {
             (expected, result) => panic!("{fault}: expected {expected:?}, got {result:?}"),
         }
     }
-    assert_eq!(
-        (refused, left_to_appraisal),
-        (47, 8),
-        "a new fault needs a rung here"
-    );
+    assert_eq!((refused, left_to_appraisal), (47, 8), "a new fault needs a rung here");
 }
 
 /// Every refusal tells a person what was looked at, expected, there, and what to do.
@@ -170,10 +155,7 @@ fn assert_complete(reason: &Reason) {
 fn sound_evidence_climbs_the_whole_ladder() {
     for format in [QuoteFormat::V4, QuoteFormat::V5Td10, QuoteFormat::V5Td15] {
         let tee = tee();
-        let profile = TdProfile {
-            format,
-            ..TdProfile::default()
-        };
+        let profile = TdProfile { format, ..TdProfile::default() };
         let bytes = tee.quote(&profile, REPORT_DATA);
         let evidence = Evidence::parse_file(&bytes).expect("a quote");
         let verified = verify(
@@ -197,15 +179,10 @@ fn sound_evidence_climbs_the_whole_ladder() {
 #[test]
 fn zero_padding_is_cut_off() {
     let tee = tee();
-    let profile = TdProfile {
-        pad_to: 8000,
-        ..TdProfile::default()
-    };
+    let profile = TdProfile { pad_to: 8000, ..TdProfile::default() };
     let bytes = tee.quote(&profile, REPORT_DATA);
     assert_eq!(bytes.len(), 8000);
-    let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(&bytes) else {
-        panic!("a quote")
-    };
+    let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(&bytes) else { panic!("a quote") };
     assert!(evidence.raw().len() < 8000);
 }
 
@@ -222,17 +199,10 @@ fn a_simulated_tee_is_refused_unless_its_root_is_listed() {
     )
     .map(|_| ())
     .expect_err("not the vendor's");
-    let VerifyError::PckChain {
-        anchor: AnchorUsed::Vendor,
-        source,
-    } = &refusal
-    else {
+    let VerifyError::PckChain { anchor: AnchorUsed::Vendor, source } = &refusal else {
         panic!("{refusal:?}")
     };
-    assert!(
-        matches!(source, ChainError::UnknownIssuer { .. }),
-        "{source:?}"
-    );
+    assert!(matches!(source, ChainError::UnknownIssuer { .. }), "{source:?}");
     assert!(refusal.reasons()[0].remedy.contains("insecure_extra_roots"));
 }
 
@@ -241,30 +211,16 @@ fn an_extra_root_is_named_wherever_it_is_used() {
     let tee = tee();
     let digest = hex::encode(ring::digest::digest(&ring::digest::SHA256, tee.root_der()));
     let anchors = anchors(tee);
-    assert_eq!(
-        anchors.insecure_extra_roots(),
-        std::slice::from_ref(&digest)
-    );
+    assert_eq!(anchors.insecure_extra_roots(), std::slice::from_ref(&digest));
     let verified = verified(&[]).expect("verified");
-    assert_eq!(
-        claims(&verified).root,
-        AnchorUsed::InsecureExtra { sha256: digest }
-    );
+    assert_eq!(claims(&verified).root, AnchorUsed::InsecureExtra { sha256: digest });
 }
 
 #[test]
 fn a_root_of_the_same_name_does_not_stand_in_for_the_listed_one() {
-    let refusal = verified(&[Fault::OtherRoot])
-        .map(|_| ())
-        .expect_err("another root");
+    let refusal = verified(&[Fault::OtherRoot]).map(|_| ()).expect_err("another root");
     assert!(
-        matches!(
-            refusal,
-            VerifyError::PckChain {
-                source: ChainError::Signature { .. },
-                ..
-            }
-        ),
+        matches!(refusal, VerifyError::PckChain { source: ChainError::Signature { .. }, .. }),
         "{refusal:?}"
     );
 }
@@ -275,24 +231,15 @@ fn each_edge_of_validity_is_where_the_document_says() {
     let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
     let endorsements = bundle(tee, &[]);
     let at = |now: u64| {
-        verify(
-            &evidence,
-            &endorsements,
-            &anchors(tee),
-            &ReportData(REPORT_DATA),
-            UnixTime(now),
-        )
-        .map(|_| ())
+        verify(&evidence, &endorsements, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(now))
+            .map(|_| ())
     };
     let issued = NOW - 60 * 60;
     let first = endorsements.entries().next().expect("one entry");
     assert_eq!(first.tcb_info_dates().issued, UnixTime(issued));
     let expires = first.tcb_info_dates().next_update.0;
     // A revocation list ends at its nextUpdate, not after it (RFC 5280 §5.1.2.5).
-    assert!(
-        at(issued).is_ok() && at(expires - 1).is_ok(),
-        "the edges are inside"
-    );
+    assert!(at(issued).is_ok() && at(expires - 1).is_ok(), "the edges are inside");
     let early = at(issued - 1).expect_err("before issue");
     let source = RevocationError::NotYetValid {
         list: "root CA's revocation list",
@@ -305,13 +252,7 @@ fn each_edge_of_validity_is_where_the_document_says() {
     );
     let late = at(expires).expect_err("after nextUpdate");
     assert!(
-        matches!(
-            late,
-            VerifyError::Revocation {
-                source: RevocationError::Expired { .. },
-                ..
-            }
-        ),
+        matches!(late, VerifyError::Revocation { source: RevocationError::Expired { .. }, .. }),
         "{late:?}"
     );
 }
@@ -325,13 +266,8 @@ fn the_newest_valid_endorsements_of_a_platform_type_are_chosen() {
         stale.clone().merge(bundle(tee, &[])).expect("two"),
         bundle(tee, &[]).merge(stale).expect("two"),
     ] {
-        let result = verify(
-            &evidence,
-            &both,
-            &anchors(tee),
-            &ReportData(REPORT_DATA),
-            UnixTime(NOW),
-        );
+        let result =
+            verify(&evidence, &both, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(NOW));
         assert!(result.is_ok(), "{result:?}");
     }
 }
@@ -359,13 +295,7 @@ fn a_bundle_survives_being_written_and_read() {
     let twice = EndorsementBundle::parse(once.to_json().as_bytes()).expect("its own form");
     assert_eq!(once.to_json(), twice.to_json());
     let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
-    let result = verify(
-        &evidence,
-        &twice,
-        &anchors(tee),
-        &ReportData(REPORT_DATA),
-        UnixTime(NOW),
-    );
+    let result = verify(&evidence, &twice, &anchors(tee), &ReportData(REPORT_DATA), UnixTime(NOW));
     assert!(result.is_ok(), "{result:?}");
 }
 
@@ -374,12 +304,7 @@ fn a_replay_names_the_failed_rung_and_goes_on() {
     let tee = tee();
     let faults = [Fault::DebugTd, Fault::TamperedTcbInfo];
     let evidence = Evidence::parse_file(&quote(tee, &faults)).expect("a quote");
-    let ladder = replay(
-        &evidence,
-        &bundle(tee, &faults),
-        &anchors(tee),
-        UnixTime(NOW),
-    );
+    let ladder = replay(&evidence, &bundle(tee, &faults), &anchors(tee), UnixTime(NOW));
     let failed: Vec<&str> = ladder
         .rungs
         .iter()
@@ -401,30 +326,16 @@ fn a_replay_of_a_simulated_tee_without_its_root_fails_at_the_chain() {
         .filter(|rung| matches!(rung.outcome, Outcome::Failed(_)))
         .map(|rung| rung.id)
         .collect();
-    assert_eq!(
-        failed,
-        ["T2", "T3", "T4", "T5"],
-        "nothing leads to the vendor's root"
-    );
+    assert_eq!(failed, ["T2", "T3", "T4", "T5"], "nothing leads to the vendor's root");
 }
 
 #[test]
 fn a_replay_without_endorsements_still_climbs_what_it_can() {
     let tee = tee();
     let evidence = Evidence::parse_file(&quote(tee, &[])).expect("a quote");
-    let ladder = replay(
-        &evidence,
-        &EndorsementBundle::empty(),
-        &anchors(tee),
-        UnixTime(NOW),
-    );
+    let ladder = replay(&evidence, &EndorsementBundle::empty(), &anchors(tee), UnixTime(NOW));
     let outcome = |id: &str| {
-        &ladder
-            .rungs
-            .iter()
-            .find(|rung| rung.id == id)
-            .expect("a rung of every ladder")
-            .outcome
+        &ladder.rungs.iter().find(|rung| rung.id == id).expect("a rung of every ladder").outcome
     };
     assert!(matches!(outcome("T16"), Outcome::Failed(_)));
     assert_eq!(outcome("T7"), &Outcome::Passed);
@@ -434,21 +345,14 @@ fn a_replay_without_endorsements_still_climbs_what_it_can() {
 
 #[test]
 fn a_debuggable_td_that_was_let_through_is_refused_by_the_appraisal() {
-    let options = VerifyOptions {
-        debug_guests: DebugGuests::InsecureLeaveToAppraisal,
-    };
+    let options = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal };
     let debug = || verified_with(&[Fault::DebugTd], &options).expect("let through");
     let refusal = appraised(debug(), &policy()).expect_err("debuggable");
     assert_eq!(codes(&refusal), ["tdx.td-attributes.debug"]);
-    let reckless = AppraisalPolicy {
-        insecure_allow_debug: true,
-        ..policy()
-    };
+    let reckless = AppraisalPolicy { insecure_allow_debug: true, ..policy() };
     assert!(appraised(debug(), &reckless).is_ok());
     // Profiling is no debugging: no option lets it through.
-    let refusal = verified_with(&[Fault::ProfiledTd], &options)
-        .map(|_| ())
-        .expect_err("profiled");
+    let refusal = verified_with(&[Fault::ProfiledTd], &options).map(|_| ()).expect_err("profiled");
     assert!(matches!(refusal, VerifyError::ReservedAttributes { .. }));
 }
 
@@ -459,10 +363,7 @@ fn references() -> ReferenceValues {
 }
 
 fn policy() -> AppraisalPolicy {
-    AppraisalPolicy {
-        reference_values: vec![references().name],
-        ..AppraisalPolicy::default()
-    }
+    AppraisalPolicy { reference_values: vec![references().name], ..AppraisalPolicy::default() }
 }
 
 fn appraised(
@@ -485,13 +386,8 @@ fn the_expected_system_is_accepted() {
     assert_eq!(result.policy_digest(), policy().digest());
     // The same verified claims can be appraised for another key.
     let nothing = AppraisalPolicy::default();
-    let refusal = appraise(
-        result.into_verified(),
-        &[references()],
-        &nothing,
-        UnixTime(NOW),
-    )
-    .expect_err("a policy that names nothing");
+    let refusal = appraise(result.into_verified(), &[references()], &nothing, UnixTime(NOW))
+        .expect_err("a policy that names nothing");
     assert_eq!(codes(&refusal), ["reference-values.none-named"]);
     assert!(appraised(refusal.verified, &policy()).is_ok());
 }
@@ -532,25 +428,15 @@ fn every_difference_from_the_policy_is_one_reason() {
 fn a_module_that_the_owner_pinned_must_be_that_module() {
     let mut pinned = references();
     pinned.mrseam = vec!["00".repeat(48).parse().expect("48 bytes")];
-    let refusal = appraise(
-        verified(&[]).expect("verified"),
-        &[pinned],
-        &policy(),
-        UnixTime(NOW),
-    )
-    .expect_err("another module");
+    let refusal = appraise(verified(&[]).expect("verified"), &[pinned], &policy(), UnixTime(NOW))
+        .expect_err("another module");
     assert_eq!(codes(&refusal), ["tdx.measurement.mrseam"]);
 }
 
 #[test]
 fn no_reference_values_means_no() {
-    let refusal = appraise(
-        verified(&[]).expect("verified"),
-        &[],
-        &policy(),
-        UnixTime(NOW),
-    )
-    .expect_err("nothing to compare with");
+    let refusal = appraise(verified(&[]).expect("verified"), &[], &policy(), UnixTime(NOW))
+        .expect_err("nothing to compare with");
     assert_eq!(codes(&refusal), ["reference-values.unknown"]);
 }
 
@@ -558,19 +444,10 @@ fn no_reference_values_means_no() {
 fn an_empty_list_of_a_register_matches_nothing() {
     let mut set = references();
     set.rtmr1.clear();
-    let refusal = appraise(
-        verified(&[]).expect("verified"),
-        &[set],
-        &policy(),
-        UnixTime(NOW),
-    )
-    .expect_err("nothing listed");
+    let refusal = appraise(verified(&[]).expect("verified"), &[set], &policy(), UnixTime(NOW))
+        .expect_err("nothing listed");
     assert_eq!(codes(&refusal), ["tdx.measurement.rtmr1"]);
-    assert!(
-        refusal.reasons[0].expected.contains("lists none"),
-        "{:?}",
-        refusal.reasons
-    );
+    assert!(refusal.reasons[0].expected.contains("lists none"), "{:?}", refusal.reasons);
 }
 
 #[test]
@@ -586,26 +463,16 @@ fn parts_of_two_sets_do_not_add_up_to_one() {
         reference_values: vec!["firmware".into(), "kernel".into()],
         ..AppraisalPolicy::default()
     };
-    let refusal = appraise(
-        verified(&[]).expect("verified"),
-        &[firmware, kernel],
-        &policy,
-        UnixTime(NOW),
-    )
-    .expect_err("no set matches as a whole");
-    assert_eq!(
-        refusal.reasons.len(),
-        1,
-        "the nearest set is one register off"
-    );
+    let refusal =
+        appraise(verified(&[]).expect("verified"), &[firmware, kernel], &policy, UnixTime(NOW))
+            .expect_err("no set matches as a whole");
+    assert_eq!(refusal.reasons.len(), 1, "the nearest set is one register off");
 }
 
 #[test]
 fn a_set_that_the_policy_does_not_name_does_not_count() {
-    let policy = AppraisalPolicy {
-        reference_values: vec!["another".into()],
-        ..AppraisalPolicy::default()
-    };
+    let policy =
+        AppraisalPolicy { reference_values: vec!["another".into()], ..AppraisalPolicy::default() };
     let refusal = appraised(verified(&[]).expect("verified"), &policy).expect_err("not named");
     assert_eq!(codes(&refusal), ["reference-values.unknown"]);
 }
@@ -628,34 +495,20 @@ fn an_owner_can_accept_a_status_with_its_advisories_by_name() {
 
 #[test]
 fn old_collateral_is_refused_even_when_it_has_not_expired() {
-    let policy = AppraisalPolicy {
-        max_collateral_age_days: 10,
-        ..policy()
-    };
+    let policy = AppraisalPolicy { max_collateral_age_days: 10, ..policy() };
     let at = |days: u64| {
         let now = UnixTime(NOW + days * DAY);
-        appraise(
-            verified(&[]).expect("verified"),
-            &[references()],
-            &policy,
-            now,
-        )
+        appraise(verified(&[]).expect("verified"), &[references()], &policy, now)
     };
     assert!(at(9).is_ok());
     assert_eq!(codes(&at(10).expect_err("old")), ["tdx.collateral.age"]);
     let expired = at(40).expect_err("old and expired");
-    assert_eq!(
-        codes(&expired),
-        ["tdx.collateral.age", "tdx.collateral.expired"]
-    );
+    assert_eq!(codes(&expired), ["tdx.collateral.age", "tdx.collateral.expired"]);
 }
 
 #[test]
 fn an_old_evaluation_is_refused_when_the_owner_wants_a_newer_one() {
-    let wants = |number| AppraisalPolicy {
-        minimum_tcb_evaluation_data_number: number,
-        ..policy()
-    };
+    let wants = |number| AppraisalPolicy { minimum_tcb_evaluation_data_number: number, ..policy() };
     let verified = verified(&[]).expect("verified");
     let number = claims(&verified).tcb_evaluation_data_number;
     let refusal = appraised(verified, &wants(number + 1)).expect_err("too old");
@@ -677,10 +530,7 @@ fn a_platform_that_is_not_on_the_owners_list_is_refused() {
 
 #[test]
 fn a_result_ends_with_the_collateral() {
-    let policy = AppraisalPolicy {
-        result_lifetime_seconds: 86_400,
-        ..policy()
-    };
+    let policy = AppraisalPolicy { result_lifetime_seconds: 86_400, ..policy() };
     let verified = verified(&[]).expect("verified");
     let expires = claims(&verified).collateral.expires;
     let now = UnixTime(expires.0 - 60);
@@ -695,8 +545,6 @@ fn evidence_errors_belong_to_a_rung_too() {
     assert_eq!(error.reasons()[0].code, "tdx.quote.trailing-bytes");
     let wrapped = VerifyError::from(error);
     assert_eq!(wrapped.rung(), "T14");
-    let signature = VerifyError::DocumentSignature {
-        document: Document::QeIdentity,
-    };
+    let signature = VerifyError::DocumentSignature { document: Document::QeIdentity };
     assert_eq!(signature.rung(), "T5");
 }

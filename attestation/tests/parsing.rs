@@ -18,25 +18,15 @@ const NOW: u64 = 1_800_000_000;
 static TEE: LazyLock<FakeTee> = LazyLock::new(|| FakeTee::from_seed([5; 32], NOW));
 
 fn quote(format: QuoteFormat) -> Vec<u8> {
-    TEE.quote(
-        &TdProfile {
-            format,
-            ..TdProfile::default()
-        },
-        [0x5a; 64],
-    )
+    TEE.quote(&TdProfile { format, ..TdProfile::default() }, [0x5a; 64])
 }
 
 fn refusal(bytes: &[u8]) -> EvidenceError {
-    Evidence::parse_file(bytes)
-        .map(|_| ())
-        .expect_err("refused")
+    Evidence::parse_file(bytes).map(|_| ()).expect_err("refused")
 }
 
 fn kbs_refusal(value: &Value) -> EvidenceError {
-    Evidence::parse_kbs(Tee::Tdx, value)
-        .map(|_| ())
-        .expect_err("refused")
+    Evidence::parse_kbs(Tee::Tdx, value).map(|_| ()).expect_err("refused")
 }
 
 fn with(mut bytes: Vec<u8>, at: usize, new: &[u8]) -> Vec<u8> {
@@ -52,9 +42,7 @@ fn each_quote_format_is_read_as_what_it_is() {
         (QuoteFormat::V5Td15, QuoteVersion::V5, true),
     ] {
         let bytes = quote(format);
-        let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(&bytes) else {
-            panic!("a quote")
-        };
+        let Ok(Evidence::Tdx(evidence)) = Evidence::parse_file(&bytes) else { panic!("a quote") };
         assert_eq!(evidence.quote().version, version);
         assert_eq!(evidence.quote().body.generation.td15().is_some(), has_td15);
         assert_eq!(evidence.raw(), bytes);
@@ -113,9 +101,7 @@ fn a_quote_cut_inside_any_field_names_the_field() {
         (1000, "signature"),
     ] {
         let refusal = refusal(&quote(QuoteFormat::V4)[..len]);
-        let EvidenceError::Truncated { field: got, .. } = refusal else {
-            panic!("{refusal:?}")
-        };
+        let EvidenceError::Truncated { field: got, .. } = refusal else { panic!("{refusal:?}") };
         assert_eq!(got, field, "cut to {len} bytes");
     }
 }
@@ -132,18 +118,13 @@ fn lengths_that_lie_are_refused_before_anything_is_copied() {
         (1220 + auth_len + 2, "PCK certification data"),
     ] {
         let refusal = refusal(&with(v4.clone(), at, &huge));
-        let EvidenceError::Truncated {
-            field: got, needed, ..
-        } = refusal
-        else {
+        let EvidenceError::Truncated { field: got, needed, .. } = refusal else {
             panic!("{refusal:?}")
         };
         assert_eq!((got, needed), (field, 0xffff_ffff));
     }
     let refusal = refusal(&with(v4.clone(), 1218, &[0xff, 0xff]));
-    let EvidenceError::Truncated { field, .. } = refusal else {
-        panic!("{refusal:?}")
-    };
+    let EvidenceError::Truncated { field, .. } = refusal else { panic!("{refusal:?}") };
     assert_eq!(field, "QE authentication data");
 }
 
@@ -153,52 +134,28 @@ fn bytes_left_inside_a_structure_are_refused() {
     let length = u32::from_le_bytes([v4[632], v4[633], v4[634], v4[635]]);
     let mut longer = with(v4, 632, &(length + 1).to_le_bytes());
     longer.push(0);
-    assert_eq!(
-        refusal(&longer),
-        EvidenceError::Leftover {
-            structure: "signature",
-            left: 1
-        }
-    );
+    assert_eq!(refusal(&longer), EvidenceError::Leftover { structure: "signature", left: 1 });
 }
 
 #[test]
 fn unknown_types_inside_a_quote_are_refused() {
     let v5 = quote(QuoteFormat::V5Td15);
-    assert_eq!(
-        refusal(&with(v5.clone(), 48, &[1, 0])),
-        EvidenceError::BodyType { got: 1 }
-    );
-    assert_eq!(
-        refusal(&with(v5.clone(), 48, &[5, 0])),
-        EvidenceError::BodyType { got: 5 }
-    );
+    assert_eq!(refusal(&with(v5.clone(), 48, &[1, 0])), EvidenceError::BodyType { got: 1 });
+    assert_eq!(refusal(&with(v5.clone(), 48, &[5, 0])), EvidenceError::BodyType { got: 5 });
     assert_eq!(
         refusal(&with(v5, 50, &584_u32.to_le_bytes())),
-        EvidenceError::BodySize {
-            body_type: 3,
-            expected: 648,
-            got: 584
-        }
+        EvidenceError::BodySize { body_type: 3, expected: 648, got: 584 }
     );
     let v4 = quote(QuoteFormat::V4);
     assert_eq!(
         refusal(&with(v4.clone(), 764, &[5, 0])),
-        EvidenceError::CertificationType {
-            what: "certification data",
-            expected: 6,
-            got: 5
-        }
+        EvidenceError::CertificationType { what: "certification data", expected: 6, got: 5 }
     );
     // Encrypted PPID in place of a chain: nothing to verify with.
     let auth_len = usize::from(u16::from_le_bytes([v4[1218], v4[1219]]));
     assert_eq!(
         refusal(&with(v4, 1220 + auth_len, &[3, 0])),
-        EvidenceError::CertificationType {
-            what: "PCK certification data",
-            expected: 5,
-            got: 3
-        }
+        EvidenceError::CertificationType { what: "PCK certification data", expected: 5, got: 3 }
     );
 }
 
@@ -210,28 +167,15 @@ fn sizes_are_counted_before_anything_is_parsed() {
     padded.push(0);
     assert_eq!(
         refusal(&padded),
-        EvidenceError::TooLarge {
-            what: "quote",
-            got: MAX_QUOTE_LEN + 1,
-            limit: MAX_QUOTE_LEN
-        }
+        EvidenceError::TooLarge { what: "quote", got: MAX_QUOTE_LEN + 1, limit: MAX_QUOTE_LEN }
     );
     let file = vec![b'{'; MAX_EVIDENCE_FILE_LEN + 1];
-    assert!(matches!(
-        refusal(&file),
-        EvidenceError::TooLarge {
-            what: "Evidence file",
-            ..
-        }
-    ));
+    assert!(matches!(refusal(&file), EvidenceError::TooLarge { what: "Evidence file", .. }));
     let log = STANDARD.encode(vec![0; MAX_EVENT_LOG_LEN + 1]);
     let quote = STANDARD.encode(quote(QuoteFormat::V4));
     assert!(matches!(
         kbs_refusal(&json!({ "cc_eventlog": log, "quote": quote })),
-        EvidenceError::TooLarge {
-            what: "cc_eventlog",
-            ..
-        }
+        EvidenceError::TooLarge { what: "cc_eventlog", .. }
     ));
 }
 
@@ -249,17 +193,12 @@ fn kbs_evidence_is_read_as_the_protocol_says() {
         (json!(null), "quote"),
         (json!({ "cc_eventlog": null }), "quote"),
         (json!({ "quote": 7 }), "quote"),
-        (
-            json!({ "quote": URL_SAFE_NO_PAD.encode([0xff; 100]) }),
-            "quote",
-        ),
+        (json!({ "quote": URL_SAFE_NO_PAD.encode([0xff; 100]) }), "quote"),
         (json!({ "quote": quote, "cc_eventlog": 7 }), "cc_eventlog"),
         (json!({ "quote": quote, "cc_eventlog": "?" }), "cc_eventlog"),
     ] {
         let refusal = kbs_refusal(&value);
-        let EvidenceError::Encoding { what: got, .. } = refusal else {
-            panic!("{refusal:?}")
-        };
+        let EvidenceError::Encoding { what: got, .. } = refusal else { panic!("{refusal:?}") };
         assert_eq!(got, what);
     }
 }
@@ -268,24 +207,13 @@ fn kbs_evidence_is_read_as_the_protocol_says() {
 fn sample_evidence_has_no_way_in() {
     for name in ["sample", "sampledevice", "snp", "", "TDX"] {
         let refusal = name.parse::<Tee>().expect_err("not supported");
-        assert_eq!(
-            refusal,
-            UnsupportedTee {
-                name: name.to_owned()
-            }
-        );
+        assert_eq!(refusal, UnsupportedTee { name: name.to_owned() });
         assert!(refusal.to_string().ends_with("supported: tdx"));
     }
     let report = json!({ "tee": "sample", "evidence": { "svn": "1", "report_data": "" } });
-    assert!(matches!(
-        refusal(report.to_string().as_bytes()),
-        EvidenceError::Tee(_)
-    ));
+    assert!(matches!(refusal(report.to_string().as_bytes()), EvidenceError::Tee(_)));
     assert!(serde_json::from_str::<Tee>("\"sample\"").is_err());
-    assert_eq!(
-        serde_json::to_string(&Tee::Tdx).expect("a string"),
-        "\"tdx\""
-    );
+    assert_eq!(serde_json::to_string(&Tee::Tdx).expect("a string"), "\"tdx\"");
 }
 
 // ---- Endorsements ----
@@ -298,18 +226,10 @@ fn bundle_refusal(value: &Value) -> EndorsementError {
 fn a_bundle_is_read_in_both_forms() {
     let bare = TEE.collateral(NOW, &[]);
     let whole = json!({ "version": 1, "tdx": [bare, bare] });
-    for (value, len) in [
-        (bare, 1),
-        (whole, 2),
-        (json!({ "version": 1, "tdx": [] }), 0),
-    ] {
+    for (value, len) in [(bare, 1), (whole, 2), (json!({ "version": 1, "tdx": [] }), 0)] {
         let bundle = EndorsementBundle::parse(value.to_string().as_bytes()).expect("a bundle");
         assert_eq!(bundle.len(), len);
-        assert!(
-            bundle
-                .entries()
-                .all(|entry| entry.fmspc().0 == TEE.fmspc() && entry.is_tdx())
-        );
+        assert!(bundle.entries().all(|entry| entry.fmspc().0 == TEE.fmspc() && entry.is_tdx()));
     }
     assert!(EndorsementBundle::empty().is_empty());
 }
@@ -330,10 +250,7 @@ fn a_bundle_that_is_not_one_is_refused_by_its_member() {
         bundle_refusal(&json!({ "version": 1, "snp": [] })),
         EndorsementError::Json(_)
     ));
-    assert!(matches!(
-        bundle_refusal(&json!([])),
-        EndorsementError::Json(_)
-    ));
+    assert!(matches!(bundle_refusal(&json!([])), EndorsementError::Json(_)));
     for (member, value) in [
         ("pck_crl", "xy"),
         ("tcb_info_signature", "0"),
@@ -341,25 +258,17 @@ fn a_bundle_that_is_not_one_is_refused_by_its_member() {
         ("qe_identity", "not JSON"),
     ] {
         let refusal = changed(member, value);
-        let EndorsementError::Member { member: got, .. } = refusal else {
-            panic!("{refusal:?}")
-        };
+        let EndorsementError::Member { member: got, .. } = refusal else { panic!("{refusal:?}") };
         assert_eq!(got, member);
     }
     let long = "a".repeat(40_000);
     assert!(matches!(
         changed("tcb_info_issuer_chain", &long),
-        EndorsementError::TooLarge {
-            what: "tcb_info_issuer_chain",
-            ..
-        }
+        EndorsementError::TooLarge { what: "tcb_info_issuer_chain", .. }
     ));
     let mut unknown = sound.clone();
     unknown["more"] = 1.into();
-    assert!(matches!(
-        bundle_refusal(&unknown),
-        EndorsementError::Json(_)
-    ));
+    assert!(matches!(bundle_refusal(&unknown), EndorsementError::Json(_)));
 }
 
 #[test]
@@ -371,10 +280,7 @@ fn dates_that_are_none_are_refused() {
     collateral["tcb_info"] = info.to_string().into();
     assert!(matches!(
         bundle_refusal(&collateral),
-        EndorsementError::Member {
-            member: "tcb_info dates",
-            ..
-        }
+        EndorsementError::Member { member: "tcb_info dates", .. }
     ));
 }
 
@@ -384,22 +290,15 @@ fn dates_that_are_none_are_refused() {
 fn an_anchor_is_read_as_pem_and_as_der() {
     let pem = TrustAnchors::vendor().with_insecure_extra_root(TEE.root_pem().as_bytes());
     let der = TrustAnchors::vendor().with_insecure_extra_root(TEE.root_der());
-    assert_eq!(
-        pem.expect("PEM").insecure_extra_roots(),
-        der.expect("DER").insecure_extra_roots()
-    );
+    assert_eq!(pem.expect("PEM").insecure_extra_roots(), der.expect("DER").insecure_extra_roots());
     assert!(TrustAnchors::vendor().insecure_extra_roots().is_empty());
 }
 
 #[test]
 fn a_file_that_is_no_certificate_is_no_anchor() {
-    let refusal = TrustAnchors::vendor()
-        .with_insecure_extra_root(b"root")
-        .expect_err("text");
+    let refusal = TrustAnchors::vendor().with_insecure_extra_root(b"root").expect_err("text");
     assert!(matches!(refusal, AnchorError::Certificate(_)));
     let long = vec![0x30; 20_000];
-    let refusal = TrustAnchors::vendor()
-        .with_insecure_extra_root(&long)
-        .expect_err("long");
+    let refusal = TrustAnchors::vendor().with_insecure_extra_root(&long).expect_err("long");
     assert!(matches!(refusal, AnchorError::TooLarge { .. }));
 }

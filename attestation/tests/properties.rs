@@ -26,22 +26,13 @@ struct Sound {
 static SOUND: LazyLock<Sound> = LazyLock::new(|| {
     let tee = FakeTee::from_seed([9; 32], NOW);
     let bundle_text = tee.endorsement_bundle(NOW, &[]).to_string();
-    let quotes = [QuoteFormat::V4, QuoteFormat::V5Td15].map(|format| {
-        tee.quote(
-            &TdProfile {
-                format,
-                ..TdProfile::default()
-            },
-            REPORT_DATA.0,
-        )
-    });
+    let quotes = [QuoteFormat::V4, QuoteFormat::V5Td15]
+        .map(|format| tee.quote(&TdProfile { format, ..TdProfile::default() }, REPORT_DATA.0));
     Sound {
         quotes: quotes.into(),
         endorsements: EndorsementBundle::parse(bundle_text.as_bytes()).expect("a bundle"),
         bundle_text,
-        anchors: TrustAnchors::vendor()
-            .with_insecure_extra_root(tee.root_der())
-            .expect("a root"),
+        anchors: TrustAnchors::vendor().with_insecure_extra_root(tee.root_der()).expect("a root"),
     }
 });
 
@@ -49,14 +40,7 @@ fn is_believed(bytes: &[u8]) -> bool {
     let Ok(evidence) = Evidence::parse_file(bytes) else {
         return false;
     };
-    verify(
-        &evidence,
-        &SOUND.endorsements,
-        &SOUND.anchors,
-        &REPORT_DATA,
-        UnixTime(NOW),
-    )
-    .is_ok()
+    verify(&evidence, &SOUND.endorsements, &SOUND.anchors, &REPORT_DATA, UnixTime(NOW)).is_ok()
 }
 
 /// The certificates in a quote as DER, to tell a changed chain from changed white space.
@@ -107,13 +91,8 @@ fn no_changed_character_of_signed_collateral_is_believed() {
             let Ok(endorsements) = EndorsementBundle::parse(bundle.to_string().as_bytes()) else {
                 continue;
             };
-            let result = verify(
-                &evidence,
-                &endorsements,
-                &SOUND.anchors,
-                &REPORT_DATA,
-                UnixTime(NOW),
-            );
+            let result =
+                verify(&evidence, &endorsements, &SOUND.anchors, &REPORT_DATA, UnixTime(NOW));
             assert!(result.is_err(), "{member}: character {at} is not protected");
         }
     }
@@ -192,12 +171,5 @@ fn is_replayed(bytes: &[u8]) -> bool {
         return false;
     };
     let expected = evidence.report_data();
-    verify(
-        &evidence,
-        &SOUND.endorsements,
-        &SOUND.anchors,
-        &expected,
-        UnixTime(NOW),
-    )
-    .is_ok()
+    verify(&evidence, &SOUND.endorsements, &SOUND.anchors, &expected, UnixTime(NOW)).is_ok()
 }

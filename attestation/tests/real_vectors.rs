@@ -27,15 +27,8 @@ fn vectors() -> Option<PathBuf> {
         return Some(folder);
     }
     let must = std::env::var_os("CI").is_some() && beside.join("..").is_dir();
-    assert!(
-        !must,
-        "CI has ../shared, but no vectors at {}",
-        folder.display()
-    );
-    println!(
-        "skipped: no real vectors at {} (set ADYTON_VECTORS)",
-        folder.display()
-    );
+    assert!(!must, "CI has ../shared, but no vectors at {}", folder.display());
+    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
     None
 }
 
@@ -64,9 +57,7 @@ fn verify_vector(
     let anchors = TrustAnchors::vendor();
     let expected = evidence.report_data();
     verify(evidence, endorsements, &anchors, &expected, UnixTime(now)).map(|verified| {
-        let Claims::Tdx(claims) = verified.get() else {
-            panic!("TDX claims")
-        };
+        let Claims::Tdx(claims) = verified.get() else { panic!("TDX claims") };
         TdxClaims::clone(claims)
     })
 }
@@ -74,10 +65,7 @@ fn verify_vector(
 /// Advisory list as the vectors write it: `INTEL-SA-00960,00982`.
 fn advisories(text: &str) -> Vec<String> {
     let numbers = text.trim_start_matches("INTEL-SA-");
-    numbers
-        .split(',')
-        .map(|number| format!("INTEL-SA-{number}"))
-        .collect()
+    numbers.split(',').map(|number| format!("INTEL-SA-{number}")).collect()
 }
 
 #[test]
@@ -124,9 +112,7 @@ fn every_field_of_the_vectors_is_read() {
         if want["sgx"] == true {
             continue;
         }
-        let Evidence::Tdx(parsed) = evidence(&folder, &name) else {
-            panic!("{name}: TDX")
-        };
+        let Evidence::Tdx(parsed) = evidence(&folder, &name) else { panic!("{name}: TDX") };
         let quote = parsed.quote();
         let body = &quote.body;
         let hexed = |bytes: &[u8]| hex::encode(bytes);
@@ -156,20 +142,12 @@ fn every_field_of_the_vectors_is_read() {
             assert_eq!(want[field].as_str(), Some(got.as_str()), "{name}: {field}");
         }
         // Only quotes with the member have it in the quote, and the other way round.
-        assert_eq!(
-            want["mrservicetd"].is_string(),
-            body.generation.td15().is_some(),
-            "{name}"
-        );
+        assert_eq!(want["mrservicetd"].is_string(), body.generation.td15().is_some(), "{name}");
         let file_len = want["len"].as_u64().expect("a length") as usize;
         let padding = want["trailing"].as_u64().expect("a length") as usize;
         assert_eq!(parsed.raw().len(), file_len - padding, "{name}: padding");
         let signature_len = parsed.raw().len() - quote.signed_len - 4;
-        assert_eq!(
-            want["auth_len"].as_u64(),
-            Some(signature_len as u64),
-            "{name}: auth_len"
-        );
+        assert_eq!(want["auth_len"].as_u64(), Some(signature_len as u64), "{name}: auth_len");
         quotes += 1;
     }
     assert_eq!(quotes, 12, "the vectors have other quotes than before");
@@ -186,17 +164,9 @@ fn claims_repeat_the_quote_and_name_the_platform() {
     .expect("UpToDate");
     let want = &expected(&folder)["dcap-qvl/tdx_quote"];
     let json = serde_json::to_value(&claims).expect("claims serialise");
-    for field in [
-        "mrtd",
-        "rtmr0",
-        "rtmr1",
-        "rtmr2",
-        "rtmr3",
-        "mrconfigid",
-        "mrseam",
-        "report_data",
-        "fmspc",
-    ] {
+    for field in
+        ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "mrseam", "report_data", "fmspc"]
+    {
         assert_eq!(json[field], want[field], "{field}");
     }
     assert_eq!(json["tcb_status"], "UpToDate");
@@ -224,59 +194,24 @@ fn a_tampered_quote_is_refused_where_the_change_shows() {
     };
 
     // Version 4 becomes 5, whose body type stands where the TDX module's versions were.
-    assert_eq!(
-        parse(&flip(0)),
-        EvidenceError::BodyType { got: 0x0106 },
-        "version"
-    );
-    assert_eq!(
-        parse(&flip(1)),
-        EvidenceError::Version { got: 0x0104 },
-        "version"
-    );
-    assert_eq!(
-        parse(&flip(4)),
-        EvidenceError::TeeType { got: 0x80 },
-        "TEE type"
-    );
+    assert_eq!(parse(&flip(0)), EvidenceError::BodyType { got: 0x0106 }, "version");
+    assert_eq!(parse(&flip(1)), EvidenceError::Version { got: 0x0104 }, "version");
+    assert_eq!(parse(&flip(4)), EvidenceError::TeeType { got: 0x80 }, "TEE type");
     assert!(matches!(refuse(12), VerifyError::QeVendor { .. }), "vendor");
-    for (at, what) in [
-        (184, "MRTD"),
-        (376, "RTMR0"),
-        (568, "REPORTDATA"),
-        (636, "signature"),
-    ] {
+    for (at, what) in [(184, "MRTD"), (376, "RTMR0"), (568, "REPORTDATA"), (636, "signature")] {
         assert!(matches!(refuse(at), VerifyError::QuoteSignature), "{what}");
     }
-    for (at, what) in [
-        (898, "QE MRSIGNER"),
-        (1090, "QE report data"),
-        (1154, "QE signature"),
-    ] {
+    for (at, what) in [(898, "QE MRSIGNER"), (1090, "QE report data"), (1154, "QE signature")] {
         let refusal = refuse(at);
         // The QE identity (T5) stands below the QE report's signature (T6).
         let shows = match at {
-            898 => matches!(
-                refusal,
-                VerifyError::QeIdentity {
-                    field: "MRSIGNER",
-                    ..
-                }
-            ),
+            898 => matches!(refusal, VerifyError::QeIdentity { field: "MRSIGNER", .. }),
             _ => matches!(refusal, VerifyError::QeReportSignature),
         };
         assert!(shows, "{what}: {refusal:?}");
     }
-    assert!(
-        matches!(refuse(700), VerifyError::QeReportData),
-        "attestation key"
-    );
-    assert_eq!(
-        refuse(1658).rung(),
-        "T2",
-        "PCK certificate: {:?}",
-        refuse(1658)
-    );
+    assert!(matches!(refuse(700), VerifyError::QeReportData), "attestation key");
+    assert_eq!(refuse(1658).rung(), "T2", "PCK certificate: {:?}", refuse(1658));
 }
 
 #[test]
@@ -315,15 +250,11 @@ fn tampered_collateral_is_refused_where_the_change_shows() {
             "\"tcbEvaluationDataNumber\":17",
             "\"tcbEvaluationDataNumber\":18"
         )),
-        VerifyError::DocumentSignature {
-            document: Document::TcbInfo
-        }
+        VerifyError::DocumentSignature { document: Document::TcbInfo }
     ));
     assert!(matches!(
         refuse(&flip_end("tcb_info_signature")),
-        VerifyError::DocumentSignature {
-            document: Document::TcbInfo
-        }
+        VerifyError::DocumentSignature { document: Document::TcbInfo }
     ));
     assert!(matches!(
         refuse(&replace(
@@ -331,42 +262,29 @@ fn tampered_collateral_is_refused_where_the_change_shows() {
             "\"tcbEvaluationDataNumber\":17",
             "\"tcbEvaluationDataNumber\":18"
         )),
-        VerifyError::DocumentSignature {
-            document: Document::QeIdentity
-        }
+        VerifyError::DocumentSignature { document: Document::QeIdentity }
     ));
     assert!(matches!(
         refuse(&flip_end("qe_identity_signature")),
-        VerifyError::DocumentSignature {
-            document: Document::QeIdentity
-        }
+        VerifyError::DocumentSignature { document: Document::QeIdentity }
     ));
     for list in ["root_ca_crl", "pck_crl"] {
         let refusal = refuse(&flip_end(list));
         assert!(
             matches!(
                 refusal,
-                VerifyError::Revocation {
-                    source: RevocationError::Signature { .. },
-                    ..
-                }
+                VerifyError::Revocation { source: RevocationError::Signature { .. }, .. }
             ),
             "{list}: {refusal:?}"
         );
     }
     assert!(matches!(
         refuse(&|collateral| collateral["pck_crl"] = "".into()),
-        VerifyError::Revocation {
-            source: RevocationError::Encoding { .. },
-            ..
-        }
+        VerifyError::Revocation { source: RevocationError::Encoding { .. }, .. }
     ));
     assert!(matches!(
         refuse(&|collateral| collateral["pck_crl"] = collateral["root_ca_crl"].clone()),
-        VerifyError::Revocation {
-            source: RevocationError::Issuer { .. },
-            ..
-        }
+        VerifyError::Revocation { source: RevocationError::Issuer { .. }, .. }
     ));
 }
 
@@ -388,28 +306,15 @@ fn garbage_after_a_quote_is_refused_and_zeros_are_not() {
 fn a_quote_cut_short_is_refused() {
     let Some(folder) = vectors() else { return };
     let bytes = read(&folder, "dcap-qvl/tdx_quote");
-    let refusal = Evidence::parse_file(&bytes[..bytes.len() - 200])
-        .map(|_| ())
-        .unwrap_err();
-    assert!(
-        matches!(
-            refusal,
-            EvidenceError::Truncated {
-                field: "signature",
-                ..
-            }
-        ),
-        "{refusal:?}"
-    );
+    let refusal = Evidence::parse_file(&bytes[..bytes.len() - 200]).map(|_| ()).unwrap_err();
+    assert!(matches!(refusal, EvidenceError::Truncated { field: "signature", .. }), "{refusal:?}");
 }
 
 #[test]
 fn an_sgx_quote_is_refused() {
     let Some(folder) = vectors() else { return };
     for name in ["dcap-qvl/sgx_quote", "automata-tdx-sdk/sgx_v3_quote.bin"] {
-        let refusal = Evidence::parse_file(&read(&folder, name))
-            .map(|_| ())
-            .unwrap_err();
+        let refusal = Evidence::parse_file(&read(&folder, name)).map(|_| ()).unwrap_err();
         assert_eq!(refusal, EvidenceError::Version { got: 3 }, "{name}");
     }
 }
@@ -423,17 +328,9 @@ fn collateral_of_another_platform_type_is_not_used() {
         1_740_000_000,
     )
     .expect_err("wrong FMSPC");
-    let VerifyError::NoEndorsements { fmspc, available } = &refusal else {
-        panic!("{refusal:?}")
-    };
+    let VerifyError::NoEndorsements { fmspc, available } = &refusal else { panic!("{refusal:?}") };
     assert_eq!(fmspc.to_string(), "b0c06f000000");
-    assert_eq!(
-        available
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        ["00806f050000"]
-    );
+    assert_eq!(available.iter().map(ToString::to_string).collect::<Vec<_>>(), ["00806f050000"]);
     assert_eq!(refusal.reasons()[0].code, "tdx.endorsements.missing");
 }
 
@@ -447,17 +344,10 @@ fn sgx_collateral_is_not_used_for_tdx() {
     collateral["tcb_info"] = text.replacen("00A067110000", "B0C06F000000", 1).into();
     let endorsements =
         EndorsementBundle::parse(collateral.to_string().as_bytes()).expect("a bundle");
-    let refusal = verify_vector(
-        &evidence(&folder, "dcap-qvl/tdx_quote"),
-        &endorsements,
-        1_750_500_000,
-    )
-    .expect_err("SGX TCB info");
-    assert_eq!(
-        refusal.rung(),
-        "T3",
-        "another CA's list is met first: {refusal:?}"
-    );
+    let refusal =
+        verify_vector(&evidence(&folder, "dcap-qvl/tdx_quote"), &endorsements, 1_750_500_000)
+            .expect_err("SGX TCB info");
+    assert_eq!(refusal.rung(), "T3", "another CA's list is met first: {refusal:?}");
 }
 
 #[test]
@@ -470,13 +360,7 @@ fn expired_collateral_is_refused() {
     )
     .expect_err("expired");
     assert!(
-        matches!(
-            refusal,
-            VerifyError::Revocation {
-                source: RevocationError::Expired { .. },
-                ..
-            }
-        ),
+        matches!(refusal, VerifyError::Revocation { source: RevocationError::Expired { .. }, .. }),
         "{refusal:?}"
     );
 }
@@ -491,13 +375,7 @@ fn a_certificate_that_is_not_valid_yet_is_refused() {
     )
     .expect_err("before the PCK certificate was made");
     assert!(
-        matches!(
-            refusal,
-            VerifyError::PckChain {
-                source: ChainError::NotYetValid { .. },
-                ..
-            }
-        ),
+        matches!(refusal, VerifyError::PckChain { source: ChainError::NotYetValid { .. }, .. }),
         "{refusal:?}"
     );
 }
@@ -507,10 +385,7 @@ fn a_certificate_chain_in_collateral_does_not_replace_the_quotes() {
     let Some(folder) = vectors() else { return };
     let name = "dcap-qvl/tdx_quote_td15ex_collateral.json";
     let collateral: Value = serde_json::from_slice(&read(&folder, name)).expect("JSON");
-    assert!(
-        collateral["pck_certificate_chain"].is_string(),
-        "the vector has the member"
-    );
+    assert!(collateral["pck_certificate_chain"].is_string(), "the vector has the member");
     // Another machine of the same type: with the foreign chain its QE report would not verify.
     let claims = verify_vector(
         &evidence(&folder, "dcap-qvl/tdx_quote"),
@@ -526,9 +401,7 @@ fn a_debuggable_td_is_let_through_only_on_request_and_says_so() {
     let Some(folder) = vectors() else { return };
     let evidence = evidence(&folder, "trustee/tdx/tdx_quote_4.dat");
     let endorsements = bundle(&folder, "derived/collateral_50806f000000_2023-06.json");
-    let options = VerifyOptions {
-        debug_guests: DebugGuests::InsecureLeaveToAppraisal,
-    };
+    let options = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal };
     let verified = verify_with(
         &evidence,
         &endorsements,
@@ -538,9 +411,7 @@ fn a_debuggable_td_is_let_through_only_on_request_and_says_so() {
         &options,
     )
     .expect("let through");
-    let Claims::Tdx(claims) = verified.get() else {
-        panic!("TDX")
-    };
+    let Claims::Tdx(claims) = verified.get() else { panic!("TDX") };
     assert!(claims.td_attributes.is_debug());
     assert_eq!(claims.tcb_status, TcbStatus::UpToDate);
 }
@@ -554,19 +425,10 @@ fn other_report_data_than_expected_are_refused() {
         let mut other = evidence.report_data();
         other.0[at] ^= 1;
         let anchors = TrustAnchors::vendor();
-        let refusal = verify(
-            &evidence,
-            &endorsements,
-            &anchors,
-            &other,
-            UnixTime(1_750_500_000),
-        )
-        .map(|_| ())
-        .expect_err("another challenge");
-        assert!(
-            matches!(refusal, VerifyError::ReportData { .. }),
-            "byte {at}: {refusal:?}"
-        );
+        let refusal = verify(&evidence, &endorsements, &anchors, &other, UnixTime(1_750_500_000))
+            .map(|_| ())
+            .expect_err("another challenge");
+        assert!(matches!(refusal, VerifyError::ReportData { .. }), "byte {at}: {refusal:?}");
     }
 }
 
@@ -580,11 +442,7 @@ fn a_replay_shows_every_rung() {
     let good = replay(&evidence, &endorsements, &anchors, UnixTime(1_750_500_000));
     assert!(good.all_passed(), "{:?}", good.reasons());
     assert!(good.claims.is_some());
-    let passed = good
-        .rungs
-        .iter()
-        .filter(|rung| rung.outcome == Outcome::Passed)
-        .count();
+    let passed = good.rungs.iter().filter(|rung| rung.outcome == Outcome::Passed).count();
     assert_eq!((good.rungs.len(), passed), (18, 13));
 
     let late = replay(&evidence, &endorsements, &anchors, UnixTime(1_795_400_000));
@@ -595,9 +453,5 @@ fn a_replay_shows_every_rung() {
         .filter(|rung| matches!(rung.outcome, Outcome::Failed(_)))
         .map(|rung| rung.id)
         .collect();
-    assert_eq!(
-        failed,
-        ["T3", "T4", "T5"],
-        "lists, TCB info and QE identity have expired"
-    );
+    assert_eq!(failed, ["T3", "T4", "T5"], "lists, TCB info and QE identity have expired");
 }

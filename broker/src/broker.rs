@@ -55,10 +55,7 @@ impl TrustedInputs {
             }
         }
         match Endorsements::load(config.endorsement_bundle_files.clone()) {
-            Ok(endorsements) if findings.is_empty() => Ok(Self {
-                anchors,
-                endorsements,
-            }),
+            Ok(endorsements) if findings.is_empty() => Ok(Self { anchors, endorsements }),
             Ok(_) => Err(findings),
             Err(errors) => {
                 findings.extend(errors.iter().map(|error| error.finding()));
@@ -106,18 +103,13 @@ impl Broker {
     /// [`KeyGeneration`](StartupError::KeyGeneration).
     pub fn open(config: &BrokerConfig, trusted: TrustedInputs) -> Result<Self, StartupError> {
         let store = Arc::new(Store::open(&config.state_dir)?);
-        let journal = Arc::new(Journal::open(
-            store,
-            &config.state_dir,
-            config.decisions_kept,
-        )?);
+        let journal = Arc::new(Journal::open(store, &config.state_dir, config.decisions_kept)?);
         let references = ReferenceValueStore::new(Arc::clone(&journal));
         let policies = PolicyStore::new(Arc::clone(&journal), references.clone());
         let keys = Box::new(EmbeddedKeyStore::new(Arc::clone(&journal)));
         let tokens = TokenSigner::generate()?;
-        let wrapping_key = TeeKeyPair::generate().map_err(|_| StartupError::KeyGeneration {
-            what: "wrapping key",
-        })?;
+        let wrapping_key = TeeKeyPair::generate()
+            .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
         let extra_roots = trusted.anchors.insecure_extra_roots();
         let metrics = Metrics::new(extra_roots.len());
         for sha256 in &extra_roots {
@@ -158,8 +150,6 @@ impl Broker {
 /// one.
 pub fn now() -> UnixTime {
     // A clock before 1970 makes every certificate not yet valid, so nothing is accepted.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime(since.as_secs())
 }

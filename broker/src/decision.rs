@@ -166,11 +166,9 @@ pub fn appraise_and_decide(
             let reasons = vec![no_policy(&request.resource)];
             return Err(Denied { reasons, verified });
         }
-        KeyRules::Policy {
-            policy,
-            references,
-            unknown_references,
-        } => (policy, references, unknown_references),
+        KeyRules::Policy { policy, references, unknown_references } => {
+            (policy, references, unknown_references)
+        }
     };
     // 2.
     if !unknown.is_empty() {
@@ -185,10 +183,7 @@ pub fn appraise_and_decide(
             if reasons.is_empty() {
                 reasons.push(unexplained());
             }
-            return Err(Denied {
-                reasons,
-                verified: refusal.verified,
-            });
+            return Err(Denied { reasons, verified: refusal.verified });
         }
     };
     // 4.
@@ -214,10 +209,7 @@ pub fn decide(
         reasons.push(ended(&result, now));
     }
     if !reasons.is_empty() {
-        return Err(Denied {
-            reasons,
-            verified: result.into_verified(),
-        });
+        return Err(Denied { reasons, verified: result.into_verified() });
     }
     let permit = ReleasePermit::assertion(request, policy, &result);
     Ok((permit, result.into_verified()))
@@ -236,14 +228,7 @@ fn reason(
     remedy: String,
 ) -> Reason {
     let (rung, claim) = ("policy".to_owned(), claim.to_owned());
-    Reason {
-        code: code.into(),
-        rung,
-        claim,
-        expected,
-        got,
-        remedy,
-    }
+    Reason { code: code.into(), rung, claim, expected, got, remedy }
 }
 
 fn no_policy(resource: &ResourcePath) -> Reason {

@@ -152,18 +152,13 @@ impl TokenSigner {
     /// # Errors
     /// [`StartupError::KeyGeneration`].
     pub fn generate() -> Result<Self, StartupError> {
-        let failed = |_| StartupError::KeyGeneration {
-            what: "key that signs tokens",
-        };
+        let failed = |_| StartupError::KeyGeneration { what: "key that signs tokens" };
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(failed)?;
         let document = Zeroizing::new(document.as_ref().to_vec());
-        let key = EcdsaKeyPair::from_pkcs8(algorithm, &document, &random).map_err(|_| {
-            StartupError::KeyGeneration {
-                what: "key that signs tokens",
-            }
-        })?;
+        let key = EcdsaKeyPair::from_pkcs8(algorithm, &document, &random)
+            .map_err(|_| StartupError::KeyGeneration { what: "key that signs tokens" })?;
         Ok(Self { key, random })
     }
 
@@ -220,33 +215,16 @@ impl TokenSigner {
 
     fn compact(&self, ear: &Ear<'_>) -> Result<String, TokenError> {
         // SEC 1 §2.3.3: 04 ‖ X ‖ Y.
-        let point = self
-            .key
-            .public_key()
-            .as_ref()
-            .split_first()
-            .map(|(_, xy)| xy.split_at(32));
+        let point = self.key.public_key().as_ref().split_first().map(|(_, xy)| xy.split_at(32));
         let (x, y) = point.ok_or(TokenError::Sign)?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        let jwk = Jwk {
-            alg: "ES256",
-            kty: "EC",
-            crv: "P-256",
-            x: &x,
-            y: &y,
-        };
-        let header = serde_json::to_vec(&Header {
-            typ: "JWT",
-            alg: "ES256",
-            jwk,
-        })?;
+        let jwk = Jwk { alg: "ES256", kty: "EC", crv: "P-256", x: &x, y: &y };
+        let header = serde_json::to_vec(&Header { typ: "JWT", alg: "ES256", jwk })?;
         let header = URL_SAFE_NO_PAD.encode(header);
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(ear)?);
         let input = format!("{header}.{payload}");
-        let signature = self
-            .key
-            .sign(&self.random, input.as_bytes())
-            .map_err(|_| TokenError::Sign)?;
+        let signature =
+            self.key.sign(&self.random, input.as_bytes()).map_err(|_| TokenError::Sign)?;
         Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }

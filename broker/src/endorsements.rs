@@ -100,10 +100,7 @@ impl Endorsements {
     pub fn load(paths: Vec<PathBuf>) -> Result<Self, Vec<BundleFileError>> {
         let seen = stamps(&paths);
         let bundle = Arc::new(read_all(&paths)?);
-        Ok(Self {
-            paths,
-            current: Mutex::new(Current { seen, bundle }),
-        })
+        Ok(Self { paths, current: Mutex::new(Current { seen, bundle }) })
     }
 
     /// The Endorsements now.
@@ -150,39 +147,24 @@ fn read_all(paths: &[PathBuf]) -> Result<EndorsementBundle, Vec<BundleFileError>
     for path in paths {
         match read(path).and_then(|bundle| {
             let merged = all.clone().merge(bundle);
-            merged.map_err(|source| BundleFileError::Bundle {
-                path: path.clone(),
-                source,
-            })
+            merged.map_err(|source| BundleFileError::Bundle { path: path.clone(), source })
         }) {
             Ok(merged) => all = merged,
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() {
-        Ok(all)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
 fn read(path: &PathBuf) -> Result<EndorsementBundle, BundleFileError> {
-    let io_error = |source| BundleFileError::Io {
-        path: path.clone(),
-        source,
-    };
+    let io_error = |source| BundleFileError::Io { path: path.clone(), source };
     let got = fs::metadata(path).map_err(io_error)?.len();
     if got > MAX_BUNDLE_BYTES {
-        return Err(BundleFileError::TooLarge {
-            path: path.clone(),
-            got,
-        });
+        return Err(BundleFileError::TooLarge { path: path.clone(), got });
     }
     let bytes = fs::read(path).map_err(io_error)?;
-    EndorsementBundle::parse(&bytes).map_err(|source| BundleFileError::Bundle {
-        path: path.clone(),
-        source,
-    })
+    EndorsementBundle::parse(&bytes)
+        .map_err(|source| BundleFileError::Bundle { path: path.clone(), source })
 }
 
 #[cfg(test)]
@@ -216,13 +198,7 @@ mod tests {
         fs::write(&broken, "{").expect("written");
         let missing = folder.path().join("missing.json");
         let errors = Endorsements::load(vec![broken, missing]).expect_err("two broken files");
-        assert!(
-            matches!(errors[0], BundleFileError::Bundle { .. }),
-            "{errors:?}"
-        );
-        assert!(
-            matches!(errors[1], BundleFileError::Io { .. }),
-            "{errors:?}"
-        );
+        assert!(matches!(errors[0], BundleFileError::Bundle { .. }), "{errors:?}");
+        assert!(matches!(errors[1], BundleFileError::Io { .. }), "{errors:?}");
     }
 }

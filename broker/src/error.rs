@@ -142,11 +142,7 @@ impl StartupError {
                 "random bytes from the system",
                 "check that getrandom(2) works in this environment",
             )],
-            Self::Listen {
-                listener,
-                address,
-                source,
-            } => vec![Finding::new(
+            Self::Listen { listener, address, source } => vec![Finding::new(
                 format!("configuration key `{listener}`"),
                 address.to_string(),
                 format!("an address that can be bound ({source})"),

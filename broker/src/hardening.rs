@@ -12,15 +12,9 @@ use crate::error::StartupError;
 /// [`StartupError::Process`].
 pub fn apply() -> Result<(), StartupError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
-        StartupError::Process {
-            what: "become not dumpable",
-            source: error.into(),
-        }
+        StartupError::Process { what: "become not dumpable", source: error.into() }
     })?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|error| StartupError::Process {
         what: "switch off core files",
         source: error.into(),

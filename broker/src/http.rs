@@ -52,10 +52,7 @@ pub struct Peer {
 impl Peer {
     fn new(address: SocketAddr, certificate: Option<&[u8]>) -> Self {
         let digest = |der| hex::encode(digest(&SHA256, der)).into();
-        Self {
-            address: address.to_string().into(),
-            certificate_digest: certificate.map(digest),
-        }
+        Self { address: address.to_string().into(), certificate_digest: certificate.map(digest) }
     }
 
     /// Address and port.
@@ -75,10 +72,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let known = parts.extensions.get::<Self>().cloned();
         // Every connection of ours sets it.
-        Ok(known.unwrap_or(Self {
-            address: "unknown".into(),
-            certificate_digest: None,
-        }))
+        Ok(known.unwrap_or(Self { address: "unknown".into(), certificate_digest: None }))
     }
 }
 
@@ -112,11 +106,7 @@ pub async fn whole_body(mut body: Body, limit: usize) -> Result<Bytes, BodyError
             break;
         }
     }
-    if seen > limit {
-        Err(BodyError::TooLarge)
-    } else {
-        Ok(kept.freeze())
-    }
+    if seen > limit { Err(BodyError::TooLarge) } else { Ok(kept.freeze()) }
 }
 
 /// A bound socket with everything that is served on it.
@@ -135,21 +125,13 @@ pub struct Listener {
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Listener").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// Serves until `stop` becomes true, then waits for requests in flight, at most `limits.drain`.
 pub async fn serve(listener: Listener, broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
-    let Listener {
-        name,
-        socket,
-        tls,
-        router,
-        limits,
-    } = listener;
+    let Listener { name, socket, tls, router, limits } = listener;
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -180,14 +162,8 @@ pub async fn serve(listener: Listener, broker: Arc<Broker>, mut stop: watch::Rec
         });
     }
     drop(socket);
-    if tokio::time::timeout(limits.drain, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            listener = name,
-            "requests in flight were cut off at the drain limit"
-        );
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(listener = name, "requests in flight were cut off at the drain limit");
     }
 }
 
@@ -210,12 +186,7 @@ async fn connection(
         Err(_) => return false,
     };
     let certificates = stream.get_ref().1.peer_certificates();
-    let peer = Peer::new(
-        address,
-        certificates
-            .and_then(|chain| chain.first())
-            .map(|der| &**der),
-    );
+    let peer = Peer::new(address, certificates.and_then(|chain| chain.first()).map(|der| &**der));
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());

@@ -136,27 +136,15 @@ impl Journal {
         decisions_kept: u64,
     ) -> Result<Self, StartupError> {
         let known = match store.value(Table::Meta, HEAD)? {
-            Some(bytes) => decode_head(&bytes).ok_or(StoreError::Form {
-                table: Table::Meta.name(),
-                row: HEAD.name.into(),
-            })?,
+            Some(bytes) => decode_head(&bytes)
+                .ok_or(StoreError::Form { table: Table::Meta.name(), row: HEAD.name.into() })?,
             None => Head::EMPTY,
         };
         let (log, torn) = AuditLog::open(&state_dir.join(AUDIT_FILE), known)?;
-        let inner = Mutex::new(Inner {
-            log,
-            ration: Ration::new(Instant::now()),
-        });
-        let journal = Self {
-            store,
-            decisions_kept,
-            inner,
-        };
+        let inner = Mutex::new(Inner { log, ration: Ration::new(Instant::now()) });
+        let journal = Self { store, decisions_kept, inner };
         if let Some(torn) = torn {
-            tracing::warn!(
-                bytes = torn.bytes,
-                "a torn last line of the audit log was cut off"
-            );
+            tracing::warn!(bytes = torn.bytes, "a torn last line of the audit log was cut off");
             let entry = AuditEntry::new(AuditEvent::TornLineRemoved, "", "broker")
                 .with("bytes", torn.bytes.to_string());
             journal.record(entry)?;
@@ -174,27 +162,19 @@ impl Journal {
         record: &DecisionRecord,
     ) -> Result<RecordedPermit, JournalError> {
         let request = permit.request();
-        let mut entry = AuditEntry::new(
-            AuditEvent::KeyReleased,
-            request.key.to_string(),
-            &record.peer,
-        )
-        .for_decision(request.decision.as_str())
-        .with("policy-digest", permit.policy_digest())
-        .with("reference-values", permit.matched_reference_values())
-        .with(
-            "minimum-model-version",
-            permit.minimum_model_version().to_string(),
-        )
-        .with("tee-key", tee_key_thumbprint(&permit));
+        let mut entry =
+            AuditEntry::new(AuditEvent::KeyReleased, request.key.to_string(), &record.peer)
+                .for_decision(request.decision.as_str())
+                .with("policy-digest", permit.policy_digest())
+                .with("reference-values", permit.matched_reference_values())
+                .with("minimum-model-version", permit.minimum_model_version().to_string())
+                .with("tee-key", tee_key_thumbprint(&permit));
         for (name, value) in claim_texts(permit.claims()) {
             entry = entry.with(&name, value);
         }
         let mut inner = self.lock();
         self.write_omitted(&mut inner)?;
-        self.commit(&mut inner, entry, |rows, head| {
-            self.put_decision(rows, head, record)
-        })?;
+        self.commit(&mut inner, entry, |rows, head| self.put_decision(rows, head, record))?;
         Ok(RecordedPermit::assertion(permit))
     }
 
@@ -217,9 +197,7 @@ impl Journal {
             return Ok(Listed::CountedOnly);
         }
         self.write_omitted(&mut inner)?;
-        self.commit(&mut inner, entry, |rows, head| {
-            self.put_decision(rows, head, record)
-        })?;
+        self.commit(&mut inner, entry, |rows, head| self.put_decision(rows, head, record))?;
         Ok(Listed::Yes)
     }
 
@@ -274,10 +252,7 @@ impl Journal {
     /// [`JournalError`].
     pub fn decisions(&self, limit: usize) -> Result<Vec<DecisionRecord>, JournalError> {
         let values = self.store.last_values(Table::Decisions, limit)?;
-        values
-            .iter()
-            .map(|value| Ok(serde_json::from_slice(value)?))
-            .collect()
+        values.iter().map(|value| Ok(serde_json::from_slice(value)?)).collect()
     }
 
     /// The decision with this id, if it is still kept.
@@ -328,16 +303,10 @@ impl Journal {
         E: From<JournalError> + From<StoreError>,
     {
         let before = inner.log.head();
-        let next = Head {
-            seq: before.seq.saturating_add(1),
-            ..before
-        };
+        let next = Head { seq: before.seq.saturating_add(1), ..before };
         let result = self.store.write(|rows| {
             let done = change(rows, next)?;
-            let head = inner
-                .log
-                .append(now_text(), entry)
-                .map_err(JournalError::from)?;
+            let head = inner.log.append(now_text(), entry).map_err(JournalError::from)?;
             rows.put(Table::Meta, HEAD, &encode_head(head))?;
             Ok(done)
         });
@@ -366,16 +335,8 @@ impl Journal {
     ) -> Result<(), JournalError> {
         // The number of the audit record orders the decisions; 20 digits sort as numbers do.
         let number = format!("{:020}", head.seq);
-        rows.put(
-            Table::Decisions,
-            Row::new(&number),
-            &serde_json::to_vec(record)?,
-        )?;
-        rows.put(
-            Table::DecisionIds,
-            Row::new(record.id.as_str()),
-            number.as_bytes(),
-        )?;
+        rows.put(Table::Decisions, Row::new(&number), &serde_json::to_vec(record)?)?;
+        rows.put(Table::DecisionIds, Row::new(record.id.as_str()), number.as_bytes())?;
         rows.keep_last(Table::Decisions, self.decisions_kept, |old| {
             match serde_json::from_slice::<DecisionRecord>(old) {
                 Ok(old) => rows.remove(Table::DecisionIds, Row::new(old.id.as_str())),
@@ -397,11 +358,7 @@ struct Ration {
 
 impl Ration {
     fn new(now: Instant) -> Self {
-        Self {
-            left: REFUSAL_BURST,
-            refilled: now,
-            omitted: 0,
-        }
+        Self { left: REFUSAL_BURST, refilled: now, omitted: 0 }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -440,10 +397,7 @@ fn encode_head(head: Head) -> [u8; 40] {
 
 fn decode_head(bytes: &[u8]) -> Option<Head> {
     let (seq, hash) = bytes.split_first_chunk::<8>()?;
-    Some(Head {
-        seq: u64::from_be_bytes(*seq),
-        hash: hash.try_into().ok()?,
-    })
+    Some(Head { seq: u64::from_be_bytes(*seq), hash: hash.try_into().ok()? })
 }
 
 /// SHA-256 of the TEE key's coordinates as JWK members, hex: which key got the secret.
@@ -462,10 +416,7 @@ fn claim_texts(claims: &Value) -> Vec<(String, String)> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    members
-        .iter()
-        .map(|(name, value)| (format!("claim.{name}"), text(value)))
-        .collect()
+    members.iter().map(|(name, value)| (format!("claim.{name}"), text(value))).collect()
 }
 
 #[cfg(test)]
@@ -497,16 +448,10 @@ mod tests {
         let record = refusal();
         {
             let journal = journal(folder.path(), 10);
-            assert_eq!(
-                journal.record_refusal(&record).expect("written"),
-                Listed::Yes
-            );
+            assert_eq!(journal.record_refusal(&record).expect("written"), Listed::Yes);
         }
         let journal = journal(folder.path(), 10);
-        let found = journal
-            .decision(record.id.as_str())
-            .expect("readable")
-            .expect("kept");
+        let found = journal.decision(record.id.as_str()).expect("readable").expect("kept");
         assert_eq!(found.id, record.id);
         assert!(journal.decision("00").expect("readable").is_none());
     }
@@ -522,24 +467,14 @@ mod tests {
         let kept = journal.decisions(10).expect("readable");
         let ids: Vec<_> = kept.iter().map(|record| record.id.clone()).collect();
         assert_eq!(ids, [records[2].id.clone(), records[1].id.clone()]);
-        assert!(
-            journal
-                .decision(records[0].id.as_str())
-                .expect("readable")
-                .is_none()
-        );
-        assert_eq!(
-            journal.store.rows(Table::DecisionIds).expect("rows").len(),
-            2
-        );
+        assert!(journal.decision(records[0].id.as_str()).expect("readable").is_none());
+        assert_eq!(journal.store.rows(Table::DecisionIds).expect("rows").len(), 2);
     }
 
     #[test]
     fn a_cut_off_audit_log_stops_the_next_start() {
         let folder = tempfile::tempdir().expect("folder");
-        journal(folder.path(), 10)
-            .record_refusal(&refusal())
-            .expect("written");
+        journal(folder.path(), 10).record_refusal(&refusal()).expect("written");
         std::fs::write(folder.path().join(AUDIT_FILE), b"").expect("emptied");
         let store = Arc::new(Store::open(folder.path()).expect("store"));
         let error = Journal::open(store, folder.path(), 10).expect_err("cut off");
@@ -570,10 +505,7 @@ mod tests {
         let entry = AuditEntry::new(AuditEvent::KeyCreated, "", "");
         let result: Result<(), JournalError> =
             journal.change(entry, |_| Err(StoreError::Random.into()));
-        assert!(matches!(
-            result,
-            Err(JournalError::Store(StoreError::Random))
-        ));
+        assert!(matches!(result, Err(JournalError::Store(StoreError::Random))));
         assert_eq!(journal.lock().log.head(), Head::EMPTY);
         assert!(journal.is_usable());
     }

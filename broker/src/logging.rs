@@ -17,17 +17,10 @@ pub fn install(config: &BrokerConfig) {
         LogFormat::Auto => !stderr().is_terminal(),
     };
     let level = LevelFilter::from_level(config.log_level);
-    let builder = tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_max_level(level);
+    let builder = tracing_subscriber::fmt().with_writer(stderr).with_max_level(level);
     // An error means that a log is installed already, by a test or by an embedding program.
     let _ = if json {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init()
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     } else {
         builder.with_ansi(stderr().is_terminal()).try_init()
     };

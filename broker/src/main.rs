@@ -73,10 +73,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    if let Some(Command::Audit {
-        command: AuditCommand::Verify { file },
-    }) = &arguments.command
-    {
+    if let Some(Command::Audit { command: AuditCommand::Verify { file } }) = &arguments.command {
         return verify_audit_log(file);
     }
     match run(arguments) {
@@ -104,10 +101,8 @@ fn run(arguments: Arguments) -> Result<(), StartupError> {
         return Ok(());
     }
     tracing::info!(config = ?checked.config().effective(), "effective configuration");
-    let runtime = tokio::runtime::Runtime::new().map_err(|source| StartupError::Process {
-        what: "make a runtime",
-        source,
-    })?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|source| StartupError::Process { what: "make a runtime", source })?;
     runtime.block_on(serve_until_signal(checked, arguments.ready_file.as_deref()))
 }
 
@@ -115,10 +110,7 @@ async fn serve_until_signal(
     checked: CheckedConfig,
     ready_file: Option<&Path>,
 ) -> Result<(), StartupError> {
-    let failed = |source| StartupError::Process {
-        what: "wait for signals",
-        source,
-    };
+    let failed = |source| StartupError::Process { what: "wait for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let running = RunningBroker::start(checked).await?;
@@ -152,9 +144,7 @@ fn load_config(arguments: &Arguments) -> Result<BrokerConfig, StartupError> {
         ("admin_listen", &arguments.admin_listen),
         ("state_dir", &arguments.state_dir),
     ];
-    let flags = flags
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value.clone()?)));
+    let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
     let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -173,22 +163,13 @@ fn read_config(path: &Path) -> Result<String, StartupError> {
 }
 
 fn verify_audit_log(path: &Path) -> ExitCode {
-    let verified = File::open(path)
-        .map_err(ChainError::Io)
-        .and_then(|file| verify_chain(file, 0));
+    let verified = File::open(path).map_err(ChainError::Io).and_then(|file| verify_chain(file, 0));
     match verified {
         Ok(summary) => {
-            println!(
-                "{}: chain of {} records is unbroken",
-                path.display(),
-                summary.head.seq
-            );
+            println!("{}: chain of {} records is unbroken", path.display(), summary.head.seq);
             println!("head {}", hex::encode(summary.head.hash));
             if summary.torn_bytes > 0 {
-                println!(
-                    "{} bytes after the last record: an unfinished write",
-                    summary.torn_bytes
-                );
+                println!("{} bytes after the last record: an unfinished write", summary.torn_bytes);
             }
             ExitCode::SUCCESS
         }
@@ -197,11 +178,7 @@ fn verify_audit_log(path: &Path) -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) => {
-            eprintln!(
-                "adyton-broker: {}, line {}: {error}",
-                path.display(),
-                error.line()
-            );
+            eprintln!("adyton-broker: {}, line {}: {error}", path.display(), error.line());
             ExitCode::from(14)
         }
     }
@@ -209,11 +186,7 @@ fn verify_audit_log(path: &Path) -> ExitCode {
 
 fn settings_help() -> String {
     let line = |setting: &adyton_broker::config::Setting| {
-        let default = if setting.default.is_empty() {
-            "(not set)"
-        } else {
-            setting.default
-        };
+        let default = if setting.default.is_empty() { "(not set)" } else { setting.default };
         format!("  {:<34} {} [{default}]", setting.key, setting.meaning)
     };
     SETTINGS.iter().map(line).collect::<Vec<_>>().join("\n")

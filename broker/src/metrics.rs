@@ -79,11 +79,7 @@ impl Metrics {
     pub fn new(insecure_extra_roots: usize) -> Self {
         let mut registry = Registry::with_prefix("adyton");
         let requests = Family::default();
-        registry.register(
-            "requests",
-            "Requests, by endpoint and status",
-            requests.clone(),
-        );
+        registry.register("requests", "Requests, by endpoint and status", requests.clone());
         let latency: Latency = Family::new_with_constructor(histogram);
         registry.register(
             "request_duration_seconds",
@@ -117,11 +113,7 @@ impl Metrics {
             refused_connections.clone(),
         );
         let roots = i64::try_from(insecure_extra_roots).unwrap_or(i64::MAX);
-        insecure
-            .get_or_create(&SettingLabels {
-                setting: "insecure_extra_roots",
-            })
-            .set(roots);
+        insecure.get_or_create(&SettingLabels { setting: "insecure_extra_roots" }).set(roots);
         let codes = std::sync::Mutex::default();
         Self {
             registry,
@@ -137,29 +129,20 @@ impl Metrics {
 
     /// Counts a request.
     pub fn request(&self, endpoint: &'static str, status: u16, took: Duration) {
-        self.requests
-            .get_or_create(&RequestLabels { endpoint, status })
-            .inc();
-        self.latency
-            .get_or_create(&EndpointLabels { endpoint })
-            .observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { endpoint, status }).inc();
+        self.latency.get_or_create(&EndpointLabels { endpoint }).observe(took.as_secs_f64());
     }
 
     /// Counts a decision, once for each of its codes.
     pub fn decision(&self, outcome: Outcome, reasons: &[Reason]) {
         let outcome = outcome.as_str();
         if reasons.is_empty() {
-            let labels = DecisionLabels {
-                outcome,
-                code: String::new(),
-            };
+            let labels = DecisionLabels { outcome, code: String::new() };
             self.decisions.get_or_create(&labels).inc();
         }
         for reason in reasons {
             let code = self.bounded(&reason.code);
-            self.decisions
-                .get_or_create(&DecisionLabels { outcome, code })
-                .inc();
+            self.decisions.get_or_create(&DecisionLabels { outcome, code }).inc();
         }
     }
 
@@ -170,22 +153,15 @@ impl Metrics {
 
     /// Counts a connection that was refused.
     pub fn refused_connection(&self, listener: &'static str) {
-        self.refused_connections
-            .get_or_create(&ListenerLabels { listener })
-            .inc();
+        self.refused_connections.get_or_create(&ListenerLabels { listener }).inc();
     }
 
     /// The page for Prometheus.
     pub fn page(&self, sessions: SessionCounts) -> String {
-        let states = [
-            ("challenged", sessions.challenges),
-            ("attested", sessions.attested),
-        ];
+        let states = [("challenged", sessions.challenges), ("attested", sessions.attested)];
         for (state, count) in states {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.sessions
-                .get_or_create(&StateLabels { state })
-                .set(count);
+            self.sessions.get_or_create(&StateLabels { state }).set(count);
         }
         let mut page = String::new();
         match encode(&mut page, &self.registry) {
@@ -196,10 +172,7 @@ impl Metrics {
 
     /// Codes come from our own libraries; the bound is there in case one is ever made at run time.
     fn bounded(&self, code: &str) -> String {
-        let mut codes = self
-            .codes
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut codes = self.codes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if codes.contains(code) || codes.len() < MAX_CODES {
             codes.insert(code.to_owned());
             code.to_owned()

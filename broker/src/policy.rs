@@ -56,10 +56,7 @@ pub struct PolicyStore {
 impl PolicyStore {
     /// Policies live in the journal's store.
     pub fn new(journal: Arc<Journal>, references: ReferenceValueStore) -> Self {
-        Self {
-            journal,
-            references,
-        }
+        Self { journal, references }
     }
 
     /// Stores a policy for the key that it names, over an older one.
@@ -78,11 +75,7 @@ impl PolicyStore {
         let entry = AuditEntry::new(AuditEvent::PolicySet, resource.to_uri(), actor)
             .with("digest", policy.digest());
         self.journal.change(entry, |rows| {
-            rows.put(
-                Table::Policies,
-                Row::new(&resource.to_uri()),
-                toml.as_bytes(),
-            )?;
+            rows.put(Table::Policies, Row::new(&resource.to_uri()), toml.as_bytes())?;
             Ok::<_, PolicyStoreError>(())
         })?;
         Ok(policy)
@@ -97,18 +90,11 @@ impl PolicyStore {
         resource: &ResourcePath,
     ) -> Result<Option<StoredPolicy>, PolicyStoreError> {
         let row = resource.to_uri();
-        let Some(bytes) = self
-            .journal
-            .store()
-            .value(Table::Policies, Row::new(&row))?
-        else {
+        let Some(bytes) = self.journal.store().value(Table::Policies, Row::new(&row))? else {
             return Ok(None);
         };
         let toml = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Some(StoredPolicy {
-            policy: ReleasePolicy::parse_toml(&toml)?,
-            toml,
-        }))
+        Ok(Some(StoredPolicy { policy: ReleasePolicy::parse_toml(&toml)?, toml }))
     }
 
     /// All policies, by key.
@@ -141,10 +127,6 @@ impl PolicyStore {
             }
         }
         let policy = Box::new(stored.policy);
-        Ok(KeyRules::Policy {
-            policy,
-            references,
-            unknown_references,
-        })
+        Ok(KeyRules::Policy { policy, references, unknown_references })
     }
 }

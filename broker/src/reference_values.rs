@@ -60,11 +60,7 @@ impl ReferenceValueStore {
         let entry = AuditEntry::new(AuditEvent::ReferenceValuesSet, &values.name, actor)
             .with("digest", values.digest());
         self.journal.change(entry, |rows| {
-            rows.put(
-                Table::ReferenceValues,
-                Row::new(&values.name),
-                toml.as_bytes(),
-            )?;
+            rows.put(Table::ReferenceValues, Row::new(&values.name), toml.as_bytes())?;
             Ok::<_, ReferenceValueStoreError>(())
         })?;
         Ok(values)
@@ -78,18 +74,12 @@ impl ReferenceValueStore {
         &self,
         name: &str,
     ) -> Result<Option<StoredReferenceValues>, ReferenceValueStoreError> {
-        let Some(bytes) = self
-            .journal
-            .store()
-            .value(Table::ReferenceValues, Row::new(name))?
+        let Some(bytes) = self.journal.store().value(Table::ReferenceValues, Row::new(name))?
         else {
             return Ok(None);
         };
         let toml = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Some(StoredReferenceValues {
-            values: ReferenceValues::parse_toml(&toml)?,
-            toml,
-        }))
+        Ok(Some(StoredReferenceValues { values: ReferenceValues::parse_toml(&toml)?, toml }))
     }
 
     /// All sets, by name.

@@ -65,16 +65,12 @@ pub enum KbsRefusal {
 impl KbsRefusal {
     fn parts(&self) -> (StatusCode, ErrorInformation) {
         let codes = |reasons: &[Reason]| {
-            reasons
-                .iter()
-                .map(|reason| reason.code.clone().into_owned())
-                .collect()
+            reasons.iter().map(|reason| reason.code.clone().into_owned()).collect()
         };
         match self {
-            Self::UnknownEndpoint => (
-                StatusCode::NOT_FOUND,
-                ErrorInformation::new("PluginNotFound", "Plugin not found"),
-            ),
+            Self::UnknownEndpoint => {
+                (StatusCode::NOT_FOUND, ErrorInformation::new("PluginNotFound", "Plugin not found"))
+            }
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 ErrorInformation::new(
@@ -88,10 +84,7 @@ impl KbsRefusal {
             ),
             Self::Request(why) => {
                 let detail = format!("Attestation error: RCAR handshake Auth failed: {why}");
-                (
-                    StatusCode::UNAUTHORIZED,
-                    ErrorInformation::new("AttestationError", detail),
-                )
+                (StatusCode::UNAUTHORIZED, ErrorInformation::new("AttestationError", detail))
             }
             Self::Attestation { decision, reasons } => (
                 StatusCode::UNAUTHORIZED,
@@ -146,9 +139,7 @@ impl IntoResponse for KbsRefusal {
         let (status, body) = self.parts();
         let mut response = json(status, &body);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }
@@ -175,12 +166,7 @@ impl AdminRefusal {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            remedy: remedy.into(),
-        }
+        Self { status, code, message: message.into(), remedy: remedy.into() }
     }
 
     /// Our own fault. The cause goes to the log, not to the client.
@@ -209,11 +195,7 @@ struct AdminError<'a> {
 
 impl IntoResponse for AdminRefusal {
     fn into_response(self) -> Response {
-        let error = AdminError {
-            code: self.code,
-            message: &self.message,
-            remedy: &self.remedy,
-        };
+        let error = AdminError { code: self.code, message: &self.message, remedy: &self.remedy };
         json(self.status, &AdminErrorBody { error })
     }
 }

@@ -103,21 +103,13 @@ impl SecretFileError {
                 "a file that belongs to the user the broker runs as, or to root",
                 format!("run: chown <broker user> {}", path.display()),
             ),
-            Self::Length {
-                path,
-                expected,
-                got,
-            } => Finding::new(
+            Self::Length { path, expected, got } => Finding::new(
                 step,
                 format!("{} ({got} bytes)", path.display()),
                 *expected,
                 "restore the file from its backup",
             ),
-            Self::Io {
-                path,
-                action,
-                source,
-            } => Finding::new(
+            Self::Io { path, action, source } => Finding::new(
                 step,
                 path.display().to_string(),
                 format!("a file that can be {action} ({source})"),
@@ -133,48 +125,30 @@ impl SecretFileError {
 /// [`SecretFileError`]: missing, not a regular file, open to others, foreign owner, longer than
 /// 64 KiB, unreadable. The checks are made on the opened file, not on its name.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
-    let io_error = |source| SecretFileError::Io {
-        path: path.to_owned(),
-        action: "read",
-        source,
-    };
+    let io_error = |source| SecretFileError::Io { path: path.to_owned(), action: "read", source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(SecretFileError::Missing {
-                path: path.to_owned(),
-            });
+            return Err(SecretFileError::Missing { path: path.to_owned() });
         }
         Err(error) => return Err(io_error(error)),
     };
     let metadata = file.metadata().map_err(io_error)?;
     if !metadata.is_file() {
-        return Err(SecretFileError::NotRegular {
-            path: path.to_owned(),
-        });
+        return Err(SecretFileError::NotRegular { path: path.to_owned() });
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(SecretFileError::OpenToOthers {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(SecretFileError::OpenToOthers { path: path.to_owned(), mode });
     }
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(SecretFileError::ForeignOwner {
-            path: path.to_owned(),
-            owner,
-        });
+        return Err(SecretFileError::ForeignOwner { path: path.to_owned(), owner });
     }
     let got = metadata.len();
     if got > MAX_SECRET_FILE_BYTES {
         let expected = "at most 65536 bytes";
-        return Err(SecretFileError::Length {
-            path: path.to_owned(),
-            expected,
-            got,
-        });
+        return Err(SecretFileError::Length { path: path.to_owned(), expected, got });
     }
     // The capacity is taken at once: a growing buffer would leave copies of the secret behind.
     let capacity = usize::try_from(got).unwrap_or(0).saturating_add(1);
@@ -188,20 +162,14 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
 /// # Errors
 /// [`SecretFileError::Io`], also when the file exists already.
 pub fn create(path: &Path, secret: &[u8]) -> Result<(), SecretFileError> {
-    let io_error = |source| SecretFileError::Io {
-        path: path.to_owned(),
-        action: "written",
-        source,
-    };
+    let io_error =
+        |source| SecretFileError::Io { path: path.to_owned(), action: "written", source };
     let mut suffix = [0_u8; 8];
     getrandom::fill(&mut suffix).map_err(|error| io_error(io::Error::other(error)))?;
     let unfinished = path.with_extension(format!("{}.new", hex::encode(suffix)));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(secret)?;
         file.sync_all()?;
         // A link fails where a rename would silently replace an existing key.
@@ -211,12 +179,8 @@ pub fn create(path: &Path, secret: &[u8]) -> Result<(), SecretFileError> {
     let removed = fs::remove_file(&unfinished);
     written.map_err(io_error)?;
     removed.map_err(io_error)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))
-        .and_then(|f| f.sync_all())
-        .map_err(io_error)
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|f| f.sync_all()).map_err(io_error)
 }
 
 #[cfg(test)]
@@ -240,10 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("secret");
         create(&path, b"first").expect("created");
-        assert!(matches!(
-            create(&path, b"second"),
-            Err(SecretFileError::Io { .. })
-        ));
+        assert!(matches!(create(&path, b"second"), Err(SecretFileError::Io { .. })));
         assert_eq!(read(&path).expect("read").as_slice(), b"first");
     }
 
@@ -265,10 +226,7 @@ mod tests {
     #[test]
     fn a_folder_is_not_a_secret_file() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        assert!(matches!(
-            read(folder.path()),
-            Err(SecretFileError::NotRegular { .. })
-        ));
+        assert!(matches!(read(folder.path()), Err(SecretFileError::NotRegular { .. })));
     }
 
     #[test]
@@ -276,11 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("secret");
         create(&path, b"").expect("created");
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .and_then(|f| f.set_len(1 << 40))
-            .expect("len");
+        OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(1 << 40)).expect("len");
         assert!(matches!(read(&path), Err(SecretFileError::Length { .. })));
     }
 }

@@ -115,13 +115,7 @@ impl RunningBroker {
         let timeout = config.limits.request_timeout;
         let router = kbs::routes::router(Arc::clone(&broker), timeout);
         let limits = config.limits;
-        let mut listeners = vec![Listener {
-            name: "kbs",
-            socket,
-            tls: kbs_tls,
-            router,
-            limits,
-        }];
+        let mut listeners = vec![Listener { name: "kbs", socket, tls: kbs_tls, router, limits }];
         match admin_address {
             Some(address) => {
                 let socket = bind("admin_listen", address).await?;
@@ -132,21 +126,11 @@ impl RunningBroker {
                 let tls = TlsAcceptor::from(Arc::new(identity.admin_config(&config.admin)?));
                 let administrators = Arc::new(administrators);
                 let router = admin::router(Arc::clone(&broker), administrators, timeout);
-                listeners.push(Listener {
-                    name: "admin",
-                    socket,
-                    tls,
-                    router,
-                    limits,
-                });
+                listeners.push(Listener { name: "admin", socket, tls, router, limits });
             }
             None => tracing::warn!("the admin API is off: no listener is bound for it"),
         }
-        Ok(Self {
-            broker,
-            listeners,
-            endpoints,
-        })
+        Ok(Self { broker, listeners, endpoints })
     }
 
     /// Where the broker can be reached.
@@ -184,10 +168,7 @@ impl RunningBroker {
 /// # Errors
 /// [`StartupError::ReadyFile`].
 pub fn write_ready_file(path: &Path, endpoints: &Endpoints) -> Result<(), StartupError> {
-    let error = |source| StartupError::ReadyFile {
-        path: path.to_owned(),
-        source,
-    };
+    let error = |source| StartupError::ReadyFile { path: path.to_owned(), source };
     let json = serde_json::to_vec(endpoints).map_err(|e| error(std::io::Error::other(e)))?;
     state_dir::write_whole(path, &json).map_err(error)
 }
@@ -202,11 +183,7 @@ pub fn report(findings: &[Finding], as_json: bool) -> String {
 }
 
 async fn bind(listener: &'static str, address: SocketAddr) -> Result<TcpListener, StartupError> {
-    let failed = |source| StartupError::Listen {
-        listener,
-        address,
-        source,
-    };
+    let failed = |source| StartupError::Listen { listener, address, source };
     TcpListener::bind(address).await.map_err(failed)
 }
 

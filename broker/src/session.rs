@@ -136,10 +136,7 @@ struct Inner {
 impl SessionTable {
     /// An empty table.
     pub fn new(limits: SessionLimits) -> Self {
-        Self {
-            limits,
-            inner: Mutex::default(),
-        }
+        Self { limits, inner: Mutex::default() }
     }
 
     /// Opens a session for a Challenge. When the table is full, the oldest Challenge goes: refusing
@@ -156,9 +153,7 @@ impl SessionTable {
             };
             inner.challenges.remove(&oldest);
         }
-        inner
-            .challenges
-            .insert(id.handle(), OpenChallenge { awaiting, expires });
+        inner.challenges.insert(id.handle(), OpenChallenge { awaiting, expires });
         inner.challenge_order.push_back(id.handle());
         expires
     }
@@ -177,10 +172,7 @@ impl SessionTable {
         if inner.attested.contains_key(&id.handle()) {
             return Err(SessionError::AlreadyAttested);
         }
-        let open = inner
-            .challenges
-            .remove(&id.handle())
-            .ok_or(SessionError::Unknown)?;
+        let open = inner.challenges.remove(&id.handle()).ok_or(SessionError::Unknown)?;
         if open.expires <= now {
             return Err(SessionError::Expired);
         }
@@ -200,9 +192,7 @@ impl SessionTable {
         }
         let token = Handle::of(token.as_bytes());
         inner.tokens.insert(token, id.handle());
-        inner
-            .attested
-            .insert(id.handle(), (Arc::new(session), token));
+        inner.attested.insert(id.handle(), (Arc::new(session), token));
         inner.attested_order.push_back(id.handle());
     }
 
@@ -241,10 +231,7 @@ impl SessionTable {
     pub fn counts(&self, now: Instant) -> SessionCounts {
         let mut inner = self.lock();
         inner.forget_expired(now);
-        SessionCounts {
-            challenges: inner.challenges.len(),
-            attested: inner.attested.len(),
-        }
+        SessionCounts { challenges: inner.challenges.len(), attested: inner.attested.len() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -289,8 +276,7 @@ impl Inner {
     fn compact_order(&mut self) {
         if self.challenge_order.len() > self.challenges.len().saturating_mul(2).saturating_add(64) {
             let challenges = &self.challenges;
-            self.challenge_order
-                .retain(|handle| challenges.contains_key(handle));
+            self.challenge_order.retain(|handle| challenges.contains_key(handle));
         }
     }
 
@@ -314,18 +300,12 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(300);
 
     fn table(max_challenges: usize) -> SessionTable {
-        SessionTable::new(SessionLimits {
-            timeout: TIMEOUT,
-            max_challenges,
-            max_attested: 4,
-        })
+        SessionTable::new(SessionLimits { timeout: TIMEOUT, max_challenges, max_attested: 4 })
     }
 
     fn awaiting() -> AwaitingAttestation {
         let (request, _) = RcarClient::start(Tee::Tdx);
-        server::on_request(&request, Nonce::fresh().expect("random"))
-            .expect("accepted")
-            .1
+        server::on_request(&request, Nonce::fresh().expect("random")).expect("accepted").1
     }
 
     fn id() -> SessionId {
@@ -337,10 +317,7 @@ mod tests {
         let (table, id, now) = (table(8), id(), Instant::now());
         table.open(&id, awaiting(), now);
         assert!(table.take_challenge(&id, now).is_ok());
-        assert_eq!(
-            table.take_challenge(&id, now).err(),
-            Some(SessionError::Unknown)
-        );
+        assert_eq!(table.take_challenge(&id, now).err(), Some(SessionError::Unknown));
     }
 
     #[test]
@@ -348,14 +325,9 @@ mod tests {
         let (table, id, now) = (table(8), id(), Instant::now());
         table.open(&id, awaiting(), now);
         let taken = std::thread::scope(|scope| {
-            let takers: Vec<_> = (0..16)
-                .map(|_| scope.spawn(|| table.take_challenge(&id, now).is_ok()))
-                .collect();
-            takers
-                .into_iter()
-                .filter_map(|taker| taker.join().ok())
-                .filter(|taken| *taken)
-                .count()
+            let takers: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| table.take_challenge(&id, now).is_ok())).collect();
+            takers.into_iter().filter_map(|taker| taker.join().ok()).filter(|taken| *taken).count()
         });
         assert_eq!(taken, 1);
     }
@@ -367,10 +339,7 @@ mod tests {
         assert_eq!(table.by_id(&id, now).err(), Some(SessionError::NotAttested));
         let error = table.take_challenge(&id, now + TIMEOUT).err();
         assert_eq!(error, Some(SessionError::Expired));
-        assert_eq!(
-            table.take_challenge(&id, now).err(),
-            Some(SessionError::Unknown)
-        );
+        assert_eq!(table.take_challenge(&id, now).err(), Some(SessionError::Unknown));
     }
 
     #[test]
@@ -381,10 +350,7 @@ mod tests {
             table.open(id, awaiting(), now);
         }
         assert_eq!(table.counts(now).challenges, 2);
-        assert_eq!(
-            table.take_challenge(&ids[0], now).err(),
-            Some(SessionError::Unknown)
-        );
+        assert_eq!(table.take_challenge(&ids[0], now).err(), Some(SessionError::Unknown));
         assert!(table.take_challenge(&ids[1], now).is_ok());
         assert!(table.take_challenge(&ids[2], now).is_ok());
     }
@@ -412,12 +378,9 @@ mod tests {
     #[test]
     fn only_32_lower_case_hex_digits_are_an_id() {
         assert!(SessionId::parse("a9a2356dfa134a8fb1ee01fc8fb8ba68").is_some());
-        for text in [
-            "",
-            "a9",
-            "A9A2356DFA134A8FB1EE01FC8FB8BA68",
-            "a9a2356dfa134a8fb1ee01fc8fb8ba6g",
-        ] {
+        for text in
+            ["", "a9", "A9A2356DFA134A8FB1EE01FC8FB8BA68", "a9a2356dfa134a8fb1ee01fc8fb8ba6g"]
+        {
             assert!(SessionId::parse(text).is_none(), "{text}");
         }
     }

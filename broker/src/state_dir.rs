@@ -23,16 +23,10 @@ pub fn prepare(path: &Path) -> Result<(), Finding> {
         )
     })?;
     let metadata = fs::metadata(path).map_err(|error| {
-        finding(
-            format!("a readable folder ({error})"),
-            "check its permissions".to_owned(),
-        )
+        finding(format!("a readable folder ({error})"), "check its permissions".to_owned())
     })?;
     if !metadata.is_dir() {
-        return Err(finding(
-            "a folder".to_owned(),
-            "choose another path".to_owned(),
-        ));
+        return Err(finding("a folder".to_owned(), "choose another path".to_owned()));
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o022 != 0 {
@@ -62,11 +56,8 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
     let unfinished = path.with_extension(format!("{}.new", hex::encode(suffix)));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&unfinished)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)
@@ -76,8 +67,6 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&unfinished);
     }
     written?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -92,15 +92,8 @@ impl TlsError {
     pub fn finding(&self) -> Finding {
         let step = "TLS";
         match self {
-            Self::SecretFile(error) => Finding {
-                step: "TLS key file".into(),
-                ..error.finding()
-            },
-            Self::Io {
-                path,
-                action,
-                source,
-            } => Finding::new(
+            Self::SecretFile(error) => Finding { step: "TLS key file".into(), ..error.finding() },
+            Self::Io { path, action, source } => Finding::new(
                 step,
                 path.display().to_string(),
                 format!("a file that can be {action} ({source})"),
@@ -172,10 +165,9 @@ impl ServerIdentity {
     ) -> Result<Self, TlsError> {
         match source {
             TlsSource::SelfMade => self_made(server_names, &state_dir.join("tls")),
-            TlsSource::Files {
-                certificate_file,
-                key_file,
-            } => from_files(certificate_file, key_file),
+            TlsSource::Files { certificate_file, key_file } => {
+                from_files(certificate_file, key_file)
+            }
         }
     }
 
@@ -264,9 +256,8 @@ fn hardened(mut config: ServerConfig) -> ServerConfig {
 fn from_files(certificate_file: &Path, key_file: &Path) -> Result<ServerIdentity, TlsError> {
     let chain = certificates(certificate_file)?;
     let pem = secret_file::read(key_file)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Key {
-        path: key_file.to_owned(),
-    })?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| TlsError::Key { path: key_file.to_owned() })?;
     let key = certified(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
             certificate: certificate_file.to_owned(),
@@ -274,10 +265,7 @@ fn from_files(certificate_file: &Path, key_file: &Path) -> Result<ServerIdentity
         },
         other => TlsError::Rustls(other),
     })?;
-    Ok(ServerIdentity {
-        key,
-        trust_file: certificate_file.to_owned(),
-    })
+    Ok(ServerIdentity { key, trust_file: certificate_file.to_owned() })
 }
 
 fn certified(
@@ -313,20 +301,14 @@ fn own_ca(
 ) -> Result<Issuer<'static, KeyPair>, TlsError> {
     let io_error = |path: &Path, action| {
         let path = path.to_owned();
-        move |source| TlsError::Io {
-            path,
-            action,
-            source,
-        }
+        move |source| TlsError::Io { path, action, source }
     };
     match (certificate_file.exists(), key_file.exists()) {
         (true, true) => {
             let pem =
                 fs::read_to_string(certificate_file).map_err(io_error(certificate_file, "read"))?;
             let key_pem = secret_file::read(key_file)?;
-            let key_error = || TlsError::Key {
-                path: key_file.to_owned(),
-            };
+            let key_error = || TlsError::Key { path: key_file.to_owned() };
             let key_pem = std::str::from_utf8(&key_pem).map_err(|_| key_error())?;
             let key = KeyPair::from_pem(key_pem).map_err(|_| key_error())?;
             let leaf = PrivateKeyDer::Pkcs8(key.serialize_der().into());
@@ -336,9 +318,7 @@ fn own_ca(
             })?;
             Ok(Issuer::from_ca_cert_pem(&pem, key)?)
         }
-        (true, false) => Err(TlsError::HalfCa {
-            missing: key_file.to_owned(),
-        }),
+        (true, false) => Err(TlsError::HalfCa { missing: key_file.to_owned() }),
         // A first start that was interrupted leaves the key alone; nobody trusts that CA yet.
         (false, has_key) => {
             crate::state_dir::create_private(folder).map_err(io_error(folder, "written"))?;
@@ -369,9 +349,7 @@ fn named(common_name: &str) -> DistinguishedName {
 
 /// From yesterday, for clocks that are behind, until `days` from today.
 fn valid_for(params: &mut CertificateParams, days: i64) {
-    let today = jiff::tz::TimeZone::UTC
-        .to_datetime(jiff::Timestamp::now())
-        .date();
+    let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let date = |date: jiff::civil::Date| {
         let month = u8::try_from(date.month()).unwrap_or(1);
         let day = u8::try_from(date.day()).unwrap_or(1);

@@ -107,10 +107,7 @@ impl From<AdminError> for Failure {
 /// A refusal in words for people at a command line. What the broker says of requests and endpoints is for
 /// programs; only where it speaks of the content that was sent its own remedy is the better one.
 fn refused(message: String, status: StatusCode, said: Option<Said>) -> Failure {
-    let said_code = said
-        .as_ref()
-        .map(|said| said.code.as_str())
-        .unwrap_or_default();
+    let said_code = said.as_ref().map(|said| said.code.as_str()).unwrap_or_default();
     let (exit, code, expected, remedy) = match status {
         StatusCode::UNAUTHORIZED => (
             Exit::PolicyDenied,
@@ -147,8 +144,7 @@ fn refused(message: String, status: StatusCode, said: Option<Said>) -> Failure {
             Exit::Malformed,
             "broker.bad-request",
             "input that the broker accepts",
-            said.as_ref()
-                .map_or("correct the input", |said| said.remedy.as_str()),
+            said.as_ref().map_or("correct the input", |said| said.remedy.as_str()),
         ),
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
@@ -158,21 +154,13 @@ fn refused(message: String, status: StatusCode, said: Option<Said>) -> Failure {
             "a broker that can answer now",
             "try again later",
         ),
-        _ => (
-            Exit::Internal,
-            "broker.error",
-            "success",
-            "look at the broker's log",
-        ),
+        _ => (Exit::Internal, "broker.error", "success", "look at the broker's log"),
     };
     let got = match &said {
         Some(said) => format!("{} ({}, {})", said.message, said.code, status.as_u16()),
         None => format!("HTTP status {status}"),
     };
-    Failure::new(exit, code, message)
-        .got(got)
-        .expected(expected)
-        .remedy(remedy)
+    Failure::new(exit, code, message).got(got).expected(expected).remedy(remedy)
 }
 
 /// A connection recipe for one broker.
@@ -207,11 +195,7 @@ impl AdminApi {
                 (None, Some(value))
             }
         };
-        Ok(Self {
-            address,
-            config: tls::pinned(&settings.ca_file, identity)?,
-            authorization,
-        })
+        Ok(Self { address, config: tls::pinned(&settings.ca_file, identity)?, authorization })
     }
 
     /// GET; `query` pairs are encoded here.
@@ -228,9 +212,7 @@ impl AdminApi {
         if !query.is_empty() {
             target.push('?');
             target.push_str(
-                &form_urlencoded::Serializer::new(String::new())
-                    .extend_pairs(query)
-                    .finish(),
+                &form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish(),
             );
         }
         self.call(doing, Method::GET, target, None).await
@@ -265,20 +247,13 @@ impl AdminApi {
             headers.insert(AUTHORIZATION, value.clone());
         }
         let stream = https::connect(&self.address, Arc::clone(&self.config)).await?;
-        let call = Call {
-            method,
-            target,
-            headers,
-            body,
-        };
+        let call = Call { method, target, headers, body };
         let reply = https::exchange(&self.address, stream, call, REPLY_TIMEOUT).await?;
         if !reply.status.is_success() {
             return Err(AdminError::Refused {
                 doing,
                 status: reply.status,
-                said: serde_json::from_slice::<SaidBody>(&reply.body)
-                    .ok()
-                    .map(|body| body.error),
+                said: serde_json::from_slice::<SaidBody>(&reply.body).ok().map(|body| body.error),
             });
         }
         serde_json::from_slice(&reply.body).map_err(|source| AdminError::Reply { doing, source })

@@ -87,10 +87,7 @@ impl Paint {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                let refused = environment
-                    .no_color
-                    .as_ref()
-                    .is_some_and(|value| !value.is_empty())
+                let refused = environment.no_color.as_ref().is_some_and(|value| !value.is_empty())
                     || environment.term.as_ref().is_some_and(|term| term == "dumb");
                 stream == Stream::Terminal && !refused
             }
@@ -110,10 +107,7 @@ struct ColorEnvironment {
 
 impl ColorEnvironment {
     fn read() -> Self {
-        Self {
-            no_color: std::env::var_os("NO_COLOR"),
-            term: std::env::var_os("TERM"),
-        }
+        Self { no_color: std::env::var_os("NO_COLOR"), term: std::env::var_os("TERM") }
     }
 }
 
@@ -242,11 +236,9 @@ impl<'a> Console<'a> {
     /// A warning that must be seen in both formats.
     pub fn warn(&mut self, code: &str, text: &str) {
         let line = match self.format {
-            Format::Text => format!(
-                "{} {}",
-                self.paint_err.text(Tone::Warn, "warning:"),
-                printable(text)
-            ),
+            Format::Text => {
+                format!("{} {}", self.paint_err.text(Tone::Warn, "warning:"), printable(text))
+            }
             Format::Json => {
                 serde_json::json!({"warning": {"code": code, "message": text}}).to_string()
             }
@@ -271,16 +263,9 @@ impl<'a> Console<'a> {
 /// What stands behind this process's stdout and stderr.
 pub fn standard_streams() -> (Stream, Stream) {
     let kind = |terminal: bool| {
-        if terminal {
-            Stream::Terminal
-        } else {
-            Stream::Pipe
-        }
+        if terminal { Stream::Terminal } else { Stream::Pipe }
     };
-    (
-        kind(io::stdout().is_terminal()),
-        kind(io::stderr().is_terminal()),
-    )
+    (kind(io::stdout().is_terminal()), kind(io::stderr().is_terminal()))
 }
 
 #[cfg(test)]
@@ -288,10 +273,7 @@ mod tests {
     use super::*;
 
     fn environment(no_color: Option<&str>, term: &str) -> ColorEnvironment {
-        ColorEnvironment {
-            no_color: no_color.map(OsString::from),
-            term: Some(term.into()),
-        }
+        ColorEnvironment { no_color: no_color.map(OsString::from), term: Some(term.into()) }
     }
 
     #[test]
@@ -336,9 +318,6 @@ mod tests {
         };
         assert!(write(io::ErrorKind::BrokenPipe).is_ok());
         let failure = write(io::ErrorKind::StorageFull).expect_err("told");
-        assert_eq!(
-            (failure.code(), failure.exit()),
-            ("output.write", Exit::Internal)
-        );
+        assert_eq!((failure.code(), failure.exit()), ("output.write", Exit::Internal));
     }
 }

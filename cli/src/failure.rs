@@ -120,11 +120,7 @@ impl Failure {
             if self.0.causes.len() < CAUSES_SHOWN && self.0.causes.last() != Some(&text) {
                 self.0.causes.push(text);
             }
-            next = if self.0.causes.len() < CAUSES_SHOWN {
-                current.source()
-            } else {
-                None
-            };
+            next = if self.0.causes.len() < CAUSES_SHOWN { current.source() } else { None };
         }
         self
     }
@@ -183,21 +179,11 @@ impl Failure {
     fn to_text(&self, paint: Paint) -> String {
         let mut text = String::new();
         let head = format!("error[{}]", printable(&self.0.code));
-        let _ = writeln!(
-            text,
-            "{}: {}",
-            paint.text(Tone::Bad, &head),
-            printable(&self.0.message)
-        );
+        let _ = writeln!(text, "{}: {}", paint.text(Tone::Bad, &head), printable(&self.0.message));
         let mut line = |label: &str, value: &str| {
             if !value.is_empty() {
                 let label = format!("  {label:<9}");
-                let _ = writeln!(
-                    text,
-                    "{} {}",
-                    paint.text(Tone::Dim, &label),
-                    printable(value)
-                );
+                let _ = writeln!(text, "{} {}", paint.text(Tone::Dim, &label), printable(value));
             }
         };
         line("got", self.0.got.as_deref().unwrap_or_default());
@@ -233,12 +219,7 @@ pub fn reasons_text(reasons: &[Reason], paint: Paint) -> String {
         ];
         for (label, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
             let label = format!("      {label:<9}");
-            let _ = writeln!(
-                text,
-                "{} {}",
-                paint.text(Tone::Dim, &label),
-                printable(value)
-            );
+            let _ = writeln!(text, "{} {}", paint.text(Tone::Dim, &label), printable(value));
         }
     }
     text
@@ -294,10 +275,6 @@ mod tests {
         let failure = Failure::new(Exit::EvidenceRejected, "a.code", "refused")
             .reasons(vec![reason(), reason()]);
         let text = failure.render(Format::Text, Paint::Plain);
-        assert_eq!(
-            text.matches("✗ tdx.measurement.mrtd (T11)").count(),
-            1,
-            "{text}"
-        );
+        assert_eq!(text.matches("✗ tdx.measurement.mrtd (T11)").count(), 1, "{text}");
     }
 }

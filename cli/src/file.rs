@@ -144,11 +144,7 @@ pub fn read_secret(
     })?;
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS_MAY != 0 {
-        return Err(FileError::Exposed {
-            what,
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(FileError::Exposed { what, path: path.to_owned(), mode });
     }
     // Reserved in full, so that growing never leaves a copy behind.
     let capacity = usize::try_from(limit).unwrap_or(0).saturating_add(1);
@@ -162,14 +158,9 @@ pub fn read_secret(
 /// # Errors
 /// [`FileError::Write`]; the temporary file is removed.
 pub fn write_atomically(what: &'static str, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let fail = |source| FileError::Write {
-        what,
-        path: path.to_owned(),
-        source,
-    };
-    let name = path
-        .file_name()
-        .ok_or_else(|| fail(io::Error::from(io::ErrorKind::InvalidInput)))?;
+    let fail = |source| FileError::Write { what, path: path.to_owned(), source };
+    let name =
+        path.file_name().ok_or_else(|| fail(io::Error::from(io::ErrorKind::InvalidInput)))?;
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|error| fail(io::Error::other(error.to_string())))?;
     let mut hidden = std::ffi::OsString::from(".");
@@ -193,18 +184,11 @@ pub fn write_atomically(what: &'static str, path: &Path, bytes: &[u8]) -> Result
 }
 
 fn open(what: &'static str, path: &Path) -> Result<File, FileError> {
-    let unreadable = |source| FileError::Read {
-        what,
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| FileError::Read { what, path: path.to_owned(), source };
     // Looked at before opening, because opening a pipe without a writer would wait for ever.
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(FileError::NotAFile {
-            what,
-            path: path.to_owned(),
-        });
+        return Err(FileError::NotAFile { what, path: path.to_owned() });
     }
     File::open(path).map_err(unreadable)
 }
@@ -219,17 +203,9 @@ fn fill(
     let read = file
         .take(limit.saturating_add(1))
         .read_to_end(bytes)
-        .map_err(|source| FileError::Read {
-            what,
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| FileError::Read { what, path: path.to_owned(), source })?;
     if read as u64 > limit {
-        return Err(FileError::TooLong {
-            what,
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(FileError::TooLong { what, path: path.to_owned(), limit });
     }
     Ok(())
 }
@@ -247,17 +223,9 @@ mod tests {
         fs::write(&path, "secret").expect("write");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
         let refused = read_secret("token", &path, 64);
-        assert!(
-            matches!(refused, Err(FileError::Exposed { mode: 0o640, .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(FileError::Exposed { mode: 0o640, .. })), "{refused:?}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
-        assert_eq!(
-            read_secret("token", &path, 64)
-                .expect("readable")
-                .as_slice(),
-            b"secret"
-        );
+        assert_eq!(read_secret("token", &path, 64).expect("readable").as_slice(), b"secret");
     }
 
     #[test]
@@ -265,19 +233,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("big");
         fs::write(&path, [0u8; 65]).expect("write");
-        assert!(matches!(
-            read("file", &path, 64),
-            Err(FileError::TooLong { limit: 64, .. })
-        ));
+        assert!(matches!(read("file", &path, 64), Err(FileError::TooLong { limit: 64, .. })));
     }
 
     #[test]
     fn a_folder_is_not_a_file() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        assert!(matches!(
-            read("file", folder.path(), 64),
-            Err(FileError::NotAFile { .. })
-        ));
+        assert!(matches!(read("file", folder.path(), 64), Err(FileError::NotAFile { .. })));
     }
 
     #[test]
@@ -288,10 +250,7 @@ mod tests {
         fs::write(target.join("child"), "").expect("child");
         let failed = write_atomically("certificate", &target, b"pem");
         assert!(matches!(failed, Err(FileError::Write { .. })), "{failed:?}");
-        let names: Vec<_> = fs::read_dir(folder.path())
-            .expect("list")
-            .flatten()
-            .collect();
+        let names: Vec<_> = fs::read_dir(folder.path()).expect("list").flatten().collect();
         assert_eq!(names.len(), 1, "{names:?}");
     }
 }

@@ -66,11 +66,7 @@ impl Address {
     /// # Errors
     /// [`HttpsError::Address`] for another scheme, credentials, a path, a query, or no host.
     pub fn parse(party: Party, text: &str) -> Result<Self, HttpsError> {
-        let refuse = |problem| HttpsError::Address {
-            party,
-            text: text.to_owned(),
-            problem,
-        };
+        let refuse = |problem| HttpsError::Address { party, text: text.to_owned(), problem };
         let url = Url::parse(text).map_err(|_| refuse("it is not a URL"))?;
         if url.scheme() != "https" {
             return Err(refuse("its scheme is not https"));
@@ -91,18 +87,8 @@ impl Address {
             Host::Ipv4(ip) => (ip.to_string(), ServerName::from(IpAddr::V4(ip))),
             Host::Ipv6(ip) => (ip.to_string(), ServerName::from(IpAddr::V6(ip))),
         };
-        let shown = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
-        Ok(Self {
-            party,
-            authority: format!("{shown}:{port}"),
-            host,
-            port,
-            name,
-        })
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        Ok(Self { party, authority: format!("{shown}:{port}"), host, port, name })
     }
 
     /// `host:port`, as in messages and the Host header.
@@ -183,11 +169,7 @@ impl From<HttpsError> for Failure {
     fn from(error: HttpsError) -> Self {
         let message = error.to_string();
         let unreachable = |party: Party, code: &str| {
-            Self::new(
-                Exit::BrokerUnreachable,
-                format!("{}.{code}", party.word()),
-                message.clone(),
-            )
+            Self::new(Exit::BrokerUnreachable, format!("{}.{code}", party.word()), message.clone())
         };
         match &error {
             HttpsError::Address { party, text, .. } => {
@@ -235,12 +217,8 @@ fn tls_failure(party: Party, message: String, source: &rustls::Error) -> Failure
     use CertificateError as Certificate;
     let word = party.word();
     let build = |code: &str| {
-        Failure::new(
-            Exit::BrokerUnreachable,
-            format!("{word}.{code}"),
-            message.clone(),
-        )
-        .caused_by(source)
+        Failure::new(Exit::BrokerUnreachable, format!("{word}.{code}"), message.clone())
+            .caused_by(source)
     };
     match source {
         rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
@@ -306,12 +284,9 @@ pub async fn connect(
     let party = address.party;
     let authority = address.authority.clone();
     let both = async {
-        let tcp = TcpStream::connect((address.host.as_str(), address.port))
-            .await
-            .map_err(|source| HttpsError::Unreachable {
-                party,
-                authority: authority.clone(),
-                source,
+        let tcp =
+            TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|source| {
+                HttpsError::Unreachable { party, authority: authority.clone(), source }
             })?;
         // A failure to set it costs milliseconds, nothing else.
         let _ = tcp.set_nodelay(true);
@@ -359,32 +334,22 @@ async fn send(
     call: Call,
 ) -> Result<Reply, HttpsError> {
     let broken = |source| transport_error(address, source);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(Box::new(error)))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(Box::new(error)))?;
     let driver = tokio::spawn(connection);
-    let mut request = Request::builder()
-        .method(call.method)
-        .uri(&call.target)
-        .header(HOST, &address.authority);
+    let mut request =
+        Request::builder().method(call.method).uri(&call.target).header(HOST, &address.authority);
     if let Some((media_type, _)) = &call.body {
         request = request.header(CONTENT_TYPE, *media_type);
     }
     let body = call.body.map(|(_, bytes)| bytes).unwrap_or_default();
-    let mut request = request
-        .body(Full::new(body))
-        .map_err(|error| broken(Box::new(error)))?;
+    let mut request = request.body(Full::new(body)).map_err(|error| broken(Box::new(error)))?;
     request.headers_mut().extend(call.headers);
     let result = async {
-        let reply = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broken(Box::new(error)))?;
+        let reply = sender.send_request(request).await.map_err(|error| broken(Box::new(error)))?;
         let status = reply.status();
-        let body = Limited::new(reply.into_body(), REPLY_LIMIT)
-            .collect()
-            .await
-            .map_err(|source| {
+        let body =
+            Limited::new(reply.into_body(), REPLY_LIMIT).collect().await.map_err(|source| {
                 if source.is::<LengthLimitError>() {
                     HttpsError::ReplyTooLong {
                         party: address.party,
@@ -394,10 +359,7 @@ async fn send(
                     broken(source)
                 }
             })?;
-        Ok(Reply {
-            status,
-            body: body.to_bytes(),
-        })
+        Ok(Reply { status, body: body.to_bytes() })
     }
     .await;
     drop(sender);
@@ -415,26 +377,15 @@ fn transport_error(
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
     while let Some(current) = next {
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return HttpsError::Tls {
-                party,
-                authority,
-                source: tls.clone(),
-            };
+            return HttpsError::Tls { party, authority, source: tls.clone() };
         }
         // io::Error hides the error it wraps from `source()`.
-        next = match current
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
+        next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => current.source(),
         };
     }
-    HttpsError::Broken {
-        party,
-        authority,
-        source,
-    }
+    HttpsError::Broken { party, authority, source }
 }
 
 /// Runs the one asynchronous part of a verb.
@@ -442,17 +393,11 @@ fn transport_error(
 /// # Errors
 /// [`Failure`] of the verb, or that no runtime could be made.
 pub fn block_on<T>(task: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::new(
-                Exit::Internal,
-                "runtime",
-                "the network runtime could not be started",
-            )
-            .caused_by(&error)
-            .remedy("check this machine's limits on files and memory")
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Internal, "runtime", "the network runtime could not be started")
+                .caused_by(&error)
+                .remedy("check this machine's limits on files and memory")
         })?;
     runtime.block_on(task)
 }

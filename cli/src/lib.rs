@@ -51,18 +51,9 @@ pub fn run(
             return command_line_error(&error, &mut console);
         }
     };
-    let console = Console::new(
-        out,
-        out_stream,
-        err,
-        err_stream,
-        cli.globals.output,
-        cli.globals.color,
-    );
-    let mut context = Context {
-        globals: cli.globals,
-        console,
-    };
+    let console =
+        Console::new(out, out_stream, err, err_stream, cli.globals.output, cli.globals.color);
+    let mut context = Context { globals: cli.globals, console };
     match dispatch(cli.verb, &mut context) {
         Ok(()) => Exit::Success,
         Err(failure) => {
@@ -87,10 +78,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
 
 /// Help and version are results; everything else clap says is a usage error.
 fn command_line_error(error: &clap::Error, console: &mut Console<'_>) -> Exit {
-    let asked_for = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked_for {
         return match console.raw(rendered(error, console.paint()).as_bytes()) {
             Ok(()) => Exit::Success,
@@ -135,7 +123,5 @@ fn wanted<T: ValueEnum + Default>(argv: &[OsString], flag: &str, variable: Optio
             _ => {}
         }
     }
-    found
-        .and_then(|value| T::from_str(&value, false).ok())
-        .unwrap_or_default()
+    found.and_then(|value| T::from_str(&value, false).ok()).unwrap_or_default()
 }

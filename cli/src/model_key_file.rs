@@ -48,13 +48,9 @@ pub fn read(path: &Path, id: KeyId) -> Result<ModelKey, Failure> {
         })?;
     }
     ModelKey::from_bytes(key.as_mut_slice(), id).map_err(|error| {
-        Failure::new(
-            Exit::Internal,
-            "model-key.memory",
-            "there is no protected memory for the key",
-        )
-        .remedy(error.remedy())
-        .caused_by(&error)
+        Failure::new(Exit::Internal, "model-key.memory", "there is no protected memory for the key")
+            .remedy(error.remedy())
+            .caused_by(&error)
     })
 }
 
@@ -99,9 +95,6 @@ mod tests {
     #[test]
     fn a_key_that_the_group_can_read_is_refused() {
         let (_folder, path) = key_file(&[1; 32], 0o640);
-        assert_eq!(
-            read(&path, id()).expect_err("refused").code(),
-            "file.permissions"
-        );
+        assert_eq!(read(&path, id()).expect_err("refused").code(), "file.permissions");
     }
 }

@@ -116,32 +116,14 @@ impl BrokerSettings {
                 None => ConfigFile::default(),
             },
         };
-        let missing = |what, flag, variable, key| SettingsError::Missing {
-            what,
-            flag,
-            variable,
-            key,
-        };
+        let missing =
+            |what, flag, variable, key| SettingsError::Missing { what, flag, variable, key };
         let url = globals.broker.clone().or(file.broker).ok_or_else(|| {
-            missing(
-                "the broker's URL",
-                "--broker URL",
-                "ADYTON_BROKER",
-                "broker",
-            )
+            missing("the broker's URL", "--broker URL", "ADYTON_BROKER", "broker")
         })?;
-        let ca_file = globals
-            .broker_ca
-            .clone()
-            .or(file.broker_ca)
-            .ok_or_else(|| {
-                missing(
-                    "the broker's CA file",
-                    "--broker-ca FILE",
-                    "ADYTON_BROKER_CA",
-                    "broker_ca",
-                )
-            })?;
+        let ca_file = globals.broker_ca.clone().or(file.broker_ca).ok_or_else(|| {
+            missing("the broker's CA file", "--broker-ca FILE", "ADYTON_BROKER_CA", "broker_ca")
+        })?;
         // A credential on the command line or in the environment replaces either kind in the file.
         let given = Credentials {
             token: globals.admin_token_file.clone(),
@@ -165,11 +147,7 @@ impl BrokerSettings {
                 "admin_token_file",
             )
         })?;
-        Ok(Self {
-            url,
-            ca_file,
-            credential,
-        })
+        Ok(Self { url, ca_file, credential })
     }
 }
 
@@ -184,10 +162,7 @@ impl Credentials {
     fn choose(self) -> Result<Option<AdminCredential>, SettingsError> {
         match (self.certificate, self.key, self.token) {
             (Some(certificate), Some(key), _) => {
-                Ok(Some(AdminCredential::Certificate(ClientIdentity {
-                    certificate,
-                    key,
-                })))
+                Ok(Some(AdminCredential::Certificate(ClientIdentity { certificate, key })))
             }
             (None, None, token) => Ok(token.map(AdminCredential::TokenFile)),
             _ => Err(SettingsError::HalfIdentity),
@@ -231,10 +206,7 @@ mod tests {
     use super::*;
 
     fn globals(config: &Path) -> Globals {
-        Globals {
-            config: Some(config.to_owned()),
-            ..Globals::default()
-        }
+        Globals { config: Some(config.to_owned()), ..Globals::default() }
     }
 
     fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -266,10 +238,7 @@ mod tests {
         match BrokerSettings::load(&globals(&path)) {
             Err(SettingsError::Syntax { source, .. }) => {
                 let text = source.to_string();
-                assert!(
-                    text.contains("line 2") && text.contains("broker_certificate"),
-                    "{text}"
-                );
+                assert!(text.contains("line 2") && text.contains("broker_certificate"), "{text}");
             }
             other => panic!("{other:?}"),
         }
@@ -279,12 +248,7 @@ mod tests {
     fn what_is_missing_is_named_with_flag_variable_and_key() {
         let (_folder, path) = config("broker = \"https://x\"\n");
         match BrokerSettings::load(&globals(&path)) {
-            Err(SettingsError::Missing {
-                flag,
-                variable,
-                key,
-                ..
-            }) => {
+            Err(SettingsError::Missing { flag, variable, key, .. }) => {
                 assert_eq!(
                     (flag, variable, key),
                     ("--broker-ca FILE", "ADYTON_BROKER_CA", "broker_ca")
@@ -298,9 +262,6 @@ mod tests {
     fn a_certificate_without_its_key_is_refused() {
         let (_folder, path) =
             config("broker = \"https://x\"\nbroker_ca = \"ca.pem\"\nadmin_cert_file = \"c.pem\"\n");
-        assert!(matches!(
-            BrokerSettings::load(&globals(&path)),
-            Err(SettingsError::HalfIdentity)
-        ));
+        assert!(matches!(BrokerSettings::load(&globals(&path)), Err(SettingsError::HalfIdentity)));
     }
 }

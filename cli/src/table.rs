@@ -16,10 +16,7 @@ pub struct Cell {
 impl Cell {
     /// A cell in a tone.
     pub fn new(tone: Tone, text: impl AsRef<str>) -> Self {
-        Self {
-            text: printable(text.as_ref()).into_owned(),
-            tone,
-        }
+        Self { text: printable(text.as_ref()).into_owned(), tone }
     }
 
     fn width(&self) -> usize {
@@ -76,8 +73,7 @@ impl Facts {
 
     /// Adds a fact.
     pub fn add(&mut self, label: &str, value: impl Into<Cell>) {
-        self.rows
-            .push(vec![Cell::new(Tone::Dim, label), value.into()]);
+        self.rows.push(vec![Cell::new(Tone::Dim, label), value.into()]);
     }
 
     /// The list as text, each line indented by two spaces and ended.
@@ -97,10 +93,7 @@ fn layout(rows: &[Vec<Cell>], paint: Paint, indent: &str) -> String {
     let mut text = String::new();
     for row in rows {
         text.push_str(indent);
-        let last = row
-            .iter()
-            .rposition(|cell| !cell.text.is_empty())
-            .unwrap_or(0);
+        let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate().take(last + 1) {
             text.push_str(&paint.text(cell.tone, &cell.text));
             // No trailing blanks: results get compared and pasted.
@@ -177,10 +170,7 @@ mod tests {
     fn control_characters_from_outside_are_shown_not_sent() {
         let mut facts = Facts::new();
         facts.add("name", "evil\u{1b}[2J\u{202e}gnp");
-        assert_eq!(
-            facts.render(Paint::Plain),
-            "  name  evil\\u{1b}[2J\\u{202e}gnp\n"
-        );
+        assert_eq!(facts.render(Paint::Plain), "  name  evil\\u{1b}[2J\\u{202e}gnp\n");
     }
 
     #[test]

@@ -95,21 +95,14 @@ pub fn pinned(
     let what = "broker CA file";
     let mut roots = RootCertStore::empty();
     for certificate in certificates(what, ca_file)? {
-        roots
-            .add(certificate)
-            .map_err(|source| TlsFileError::Unusable {
-                what,
-                path: ca_file.to_owned(),
-                source,
-            })?;
-    }
-    let builder = versions(Arc::new(aws_lc_rs::default_provider())).map_err(|source| {
-        TlsFileError::Unusable {
+        roots.add(certificate).map_err(|source| TlsFileError::Unusable {
             what,
             path: ca_file.to_owned(),
             source,
-        }
-    })?;
+        })?;
+    }
+    let builder = versions(Arc::new(aws_lc_rs::default_provider()))
+        .map_err(|source| TlsFileError::Unusable { what, path: ca_file.to_owned(), source })?;
     finish(builder.with_root_certificates(roots), identity)
 }
 
@@ -125,9 +118,8 @@ pub fn provisional(identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig
         path: PathBuf::new(),
         source,
     })?;
-    let builder = builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AwaitingReport { provider }));
+    let builder =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AwaitingReport { provider }));
     finish(builder, identity)
 }
 
@@ -158,13 +150,11 @@ fn finish(
         Some(identity) => {
             let chain = certificates("client certificate", &identity.certificate)?;
             let key = private_key("client key", &identity.key)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|source| TlsFileError::Unusable {
-                    what: "client certificate",
-                    path: identity.certificate.clone(),
-                    source,
-                })?
+            builder.with_client_auth_cert(chain, key).map_err(|source| TlsFileError::Unusable {
+                what: "client certificate",
+                path: identity.certificate.clone(),
+                source,
+            })?
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -179,19 +169,10 @@ fn certificates(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let bytes = file::read(what, path, PEM_LIMIT)?;
-    let missing = || TlsFileError::NoPem {
-        what,
-        path: path.to_owned(),
-        wanted: "certificate",
-    };
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|_| missing())?;
-    if found.is_empty() {
-        Err(missing())
-    } else {
-        Ok(found)
-    }
+    let missing = || TlsFileError::NoPem { what, path: path.to_owned(), wanted: "certificate" };
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|_| missing())?;
+    if found.is_empty() { Err(missing()) } else { Ok(found) }
 }
 
 fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
@@ -237,17 +218,10 @@ impl ServerCertVerifier for AwaitingReport {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

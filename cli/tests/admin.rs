@@ -71,10 +71,7 @@ fn decision() -> Value {
 }
 
 fn reference_values() -> String {
-    format!(
-        "name = \"llama-pod\"\ntee = \"tdx\"\nmrtd = [\"{}\"]\n",
-        "91".repeat(48)
-    )
+    format!("name = \"llama-pod\"\ntee = \"tdx\"\nmrtd = [\"{}\"]\n", "91".repeat(48))
 }
 
 #[test]
@@ -94,10 +91,7 @@ fn json_output_is_the_result_alone() {
     let (stand, _server) = Stand::with_broker(admin);
     let ran = stand.run(&["key", "create", KID, "--output", "json"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert_eq!(
-        ran.json(),
-        json!({"kid": KID, "epoch": 1, "created_at": "2026-11-23T13:00:00Z"})
-    );
+    assert_eq!(ran.json(), json!({"kid": KID, "epoch": 1, "created_at": "2026-11-23T13:00:00Z"}));
 }
 
 #[test]
@@ -116,12 +110,7 @@ fn key_list_marks_keys_that_no_policy_releases() {
 fn colour_is_written_only_when_asked_for() {
     let (stand, _server) = Stand::with_broker(admin);
     assert!(!stand.run(&["key", "list"]).out.contains('\u{1b}'));
-    assert!(
-        stand
-            .run(&["key", "list", "--color", "always"])
-            .out
-            .contains("\u{1b}[32myes")
-    );
+    assert!(stand.run(&["key", "list", "--color", "always"]).out.contains("\u{1b}[32myes"));
 }
 
 #[test]
@@ -129,29 +118,16 @@ fn a_name_that_is_no_key_uri_is_refused_before_anything_is_sent() {
     let (stand, server) = Stand::with_broker(admin);
     let ran = stand.run(&["key", "create", "acme/llama"]);
     assert_eq!(ran.code, 2);
-    assert_eq!(
-        ran.err.lines().next(),
-        Some("error[key.uri]: the key's name is not a key URI")
-    );
+    assert_eq!(ran.err.lines().next(), Some("error[key.uri]: the key's name is not a key URI"));
     assert!(ran.err.contains("got       acme/llama\n"), "{}", ran.err);
-    assert!(
-        ran.err.contains("expected  kbs:///REPOSITORY/TYPE/TAG"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("expected  kbs:///REPOSITORY/TYPE/TAG"), "{}", ran.err);
     assert!(server.requests().is_empty());
 }
 
 #[test]
 fn a_key_that_exists_is_refused_in_the_brokers_words() {
     let (stand, _server) = Stand::with_broker(admin);
-    let ran = stand.run(&[
-        "key",
-        "create",
-        "kbs:///acme/model-key/taken",
-        "--output",
-        "json",
-    ]);
+    let ran = stand.run(&["key", "create", "kbs:///acme/model-key/taken", "--output", "json"]);
     assert_eq!(ran.code, 2);
     let error = ran.error();
     assert_eq!(error["code"], "broker.conflict");
@@ -213,12 +189,7 @@ fn a_broker_of_another_ca_is_refused_and_never_sees_the_token() {
     assert_eq!(ran.code, 13);
     let error = ran.error();
     assert_eq!(error["code"], "broker.certificate-unknown");
-    assert!(
-        error["remedy"]
-            .as_str()
-            .is_some_and(|said| said.contains("--broker-ca")),
-        "{error}"
-    );
+    assert!(error["remedy"].as_str().is_some_and(|said| said.contains("--broker-ca")), "{error}");
     assert!(server.requests().is_empty());
 }
 
@@ -300,15 +271,10 @@ fn a_policy_with_a_slip_is_refused_with_its_line_before_anything_is_sent() {
     let ran = stand.run(&["policy", "apply", "release.toml"]);
     assert_eq!(ran.code, 30);
     assert!(
-        ran.err
-            .starts_with("error[policy.syntax]: the release policy release.toml is not valid\n")
+        ran.err.starts_with("error[policy.syntax]: the release policy release.toml is not valid\n")
     );
     assert!(ran.err.contains("line 4"), "{}", ran.err);
-    assert!(
-        ran.err.contains("4 | reference_value = [\"x\"]"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("4 | reference_value = [\"x\"]"), "{}", ran.err);
     assert!(server.requests().is_empty());
 }
 
@@ -321,10 +287,7 @@ fn the_policy_template_can_be_applied_as_it_is() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let sent = server.requests();
     assert_eq!(sent.len(), 1);
-    assert_eq!(
-        sent[0].headers.get("content-type").map(String::as_str),
-        Some("application/toml")
-    );
+    assert_eq!(sent[0].headers.get("content-type").map(String::as_str), Some("application/toml"));
     assert_eq!(sent[0].body, template.out.into_bytes());
 }
 
@@ -352,14 +315,8 @@ fn a_policy_that_is_not_there_is_not_found() {
 fn reference_values_are_added_under_the_given_name() {
     let (stand, server) = Stand::with_broker(admin);
     stand.write("set.toml", reference_values().as_bytes());
-    let ran = stand.run(&[
-        "reference-values",
-        "add",
-        "set.toml",
-        "--name",
-        "other",
-        "--output=json",
-    ]);
+    let ran =
+        stand.run(&["reference-values", "add", "set.toml", "--name", "other", "--output=json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.json()["name"], "other");
     assert!(!server.requests().is_empty());
@@ -368,17 +325,10 @@ fn reference_values_are_added_under_the_given_name() {
 #[test]
 fn a_measurement_of_another_length_is_refused_before_anything_is_sent() {
     let (stand, server) = Stand::with_broker(admin);
-    stand.write(
-        "set.toml",
-        b"name = \"x\"\ntee = \"tdx\"\nmrtd = [\"00\"]\n",
-    );
+    stand.write("set.toml", b"name = \"x\"\ntee = \"tdx\"\nmrtd = [\"00\"]\n");
     let ran = stand.run(&["reference-values", "add", "set.toml"]);
     assert_eq!(ran.code, 30);
-    assert!(
-        ran.err.contains("error[reference-values.syntax]"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("error[reference-values.syntax]"), "{}", ran.err);
     assert!(ran.err.contains("line 3"), "{}", ran.err);
     assert!(server.requests().is_empty());
 }
@@ -398,27 +348,13 @@ fn explain_shows_the_reasons_and_lists_decisions() {
     let (stand, server) = Stand::with_broker(admin);
     let ran = stand.run(&["explain", "d-1"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(
-        ran.out.contains("✗ tdx.measurement.mrtd (policy)\n"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("✗ tdx.measurement.mrtd (policy)\n"), "{}", ran.out);
     assert!(ran.out.contains("expected  91eb\n"), "{}", ran.out);
     let ran = stand.run(&["explain", "--limit", "5"]);
-    assert!(
-        ran.out.contains("d-1       2026-11-23T13:00:00Z  denied"),
-        "{}",
-        ran.out
-    );
-    let targets: Vec<String> = server
-        .requests()
-        .into_iter()
-        .map(|request| request.target)
-        .collect();
-    assert_eq!(
-        targets,
-        ["/adyton/v1/decisions/d-1", "/adyton/v1/decisions?limit=5"]
-    );
+    assert!(ran.out.contains("d-1       2026-11-23T13:00:00Z  denied"), "{}", ran.out);
+    let targets: Vec<String> =
+        server.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/adyton/v1/decisions/d-1", "/adyton/v1/decisions?limit=5"]);
 }
 
 #[test]

@@ -6,10 +6,9 @@ use stand::{Stand, vector};
 
 #[test]
 fn a_real_quote_with_its_collateral_is_genuine_at_its_time() {
-    let (Some(quote), Some(collateral)) = (
-        vector("dcap-qvl/tdx_quote"),
-        vector("dcap-qvl/tdx_quote_collateral.json"),
-    ) else {
+    let (Some(quote), Some(collateral)) =
+        (vector("dcap-qvl/tdx_quote"), vector("dcap-qvl/tdx_quote_collateral.json"))
+    else {
         return;
     };
     let words = [
@@ -24,16 +23,8 @@ fn a_real_quote_with_its_collateral_is_genuine_at_its_time() {
     let ran = Stand::new().run(&words);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.contains("TCB status     UpToDate"), "{}", ran.out);
-    assert!(
-        ran.out.contains("MRTD           91eb2b44d141…3118b7"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains("measurements were not compared"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("MRTD           91eb2b44d141…3118b7"), "{}", ran.out);
+    assert!(ran.out.contains("measurements were not compared"), "{}", ran.out);
     assert!(!ran.out.contains('✗'), "{}", ran.out);
 
     let ran = Stand::new().run(&[&words[..], &["--output", "json"]].concat());
@@ -46,10 +37,9 @@ fn a_real_quote_with_its_collateral_is_genuine_at_its_time() {
 
 #[test]
 fn a_real_quote_is_refused_once_its_collateral_has_expired() {
-    let (Some(quote), Some(collateral)) = (
-        vector("dcap-qvl/tdx_quote"),
-        vector("dcap-qvl/tdx_quote_collateral.json"),
-    ) else {
+    let (Some(quote), Some(collateral)) =
+        (vector("dcap-qvl/tdx_quote"), vector("dcap-qvl/tdx_quote_collateral.json"))
+    else {
         return;
     };
     let ran = Stand::new().run(&[
@@ -64,8 +54,7 @@ fn a_real_quote_is_refused_once_its_collateral_has_expired() {
     assert_eq!(ran.code, 10, "{ran:?}");
     assert!(ran.out.contains('✗'), "{}", ran.out);
     assert!(
-        ran.err
-            .starts_with("error[evidence.rejected]: the Evidence was refused\n"),
+        ran.err.starts_with("error[evidence.rejected]: the Evidence was refused\n"),
         "{}",
         ran.err
     );

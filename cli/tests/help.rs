@@ -8,10 +8,7 @@ use stand::Stand;
 
 /// The verbs below `command`, with their full names, the built-in `help` left out.
 fn verbs(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, Command)>) {
-    for verb in command
-        .get_subcommands()
-        .filter(|verb| verb.get_name() != "help")
-    {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let mut path = path.to_vec();
         path.push(verb.get_name().to_owned());
         verbs(verb, &path, found);
@@ -23,43 +20,17 @@ fn verbs(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, Comma
 fn every_verb_has_a_description_and_examples_that_name_it() {
     let mut found = Vec::new();
     verbs(&Cli::command(), &[], &mut found);
-    assert_eq!(
-        found.len(),
-        15,
-        "added a verb? raise this number in the same commit"
-    );
+    assert_eq!(found.len(), 15, "added a verb? raise this number in the same commit");
     for (path, verb) in found {
         let name = path.join(" ");
-        let about = verb
-            .get_about()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         assert!(!about.is_empty(), "{name} has no description");
-        let after = verb
-            .get_after_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        assert!(
-            after.starts_with("Examples:\n"),
-            "{name} has no examples: {after}"
-        );
-        assert!(
-            after.contains(&format!("adyton {name}")),
-            "{name}: examples of something else"
-        );
-        for argument in verb
-            .get_arguments()
-            .filter(|argument| argument.get_id() != "help")
-        {
-            let help = argument
-                .get_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(
-                !help.is_empty(),
-                "{name}: {} has no help",
-                argument.get_id()
-            );
+        let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(after.starts_with("Examples:\n"), "{name} has no examples: {after}");
+        assert!(after.contains(&format!("adyton {name}")), "{name}: examples of something else");
+        for argument in verb.get_arguments().filter(|argument| argument.get_id() != "help") {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!help.is_empty(), "{name}: {} has no help", argument.get_id());
         }
     }
 }
@@ -73,19 +44,11 @@ fn every_command_line_in_the_examples_parses() {
         .iter()
         .map(|(_, verb)| verb)
         .chain(std::iter::once(&Cli::command()))
-        .map(|verb| {
-            verb.get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default()
-        })
+        .map(|verb| verb.get_after_help().map(ToString::to_string).unwrap_or_default())
         .collect::<Vec<_>>();
     for text in texts {
         let joined = text.replace("\\\n", " ");
-        for line in joined
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with("adyton "))
-        {
+        for line in joined.lines().map(str::trim).filter(|line| line.starts_with("adyton ")) {
             // What follows a pipe, a redirection or two blanks is not for us.
             let ours = line.split(['|', '>']).next().unwrap_or_default();
             let words: Vec<&str> = ours.split_whitespace().collect();
@@ -101,11 +64,7 @@ fn every_command_line_in_the_examples_parses() {
                 false => words,
             };
             let parsed = Cli::command().try_get_matches_from(&words);
-            assert!(
-                parsed.is_ok(),
-                "{line}\n{}",
-                parsed.expect_err("not parsed")
-            );
+            assert!(parsed.is_ok(), "{line}\n{}", parsed.expect_err("not parsed"));
             lines += 1;
         }
     }
@@ -119,9 +78,8 @@ fn no_flag_takes_a_secret_by_value() {
     for (path, verb) in found {
         for argument in verb.get_arguments() {
             let name = argument.get_id().as_str();
-            let secret = ["token", "key", "password", "secret"]
-                .iter()
-                .any(|word| name.contains(word));
+            let secret =
+                ["token", "key", "password", "secret"].iter().any(|word| name.contains(word));
             let takes = argument.get_action().takes_values();
             let value = argument.get_value_names().and_then(<[_]>::first);
             assert!(

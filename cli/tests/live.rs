@@ -36,21 +36,12 @@ struct Sidecar {
 }
 
 fn sidecar(lie: Lie) -> Sidecar {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let tee = FakeTee::new(now);
     let stand = Stand::new();
     stand.write("root.pem", tee.root_pem().as_bytes());
-    stand.write(
-        "bundle.json",
-        tee.endorsement_bundle(now, &[]).to_string().as_bytes(),
-    );
-    stand.write(
-        "references.toml",
-        tee.reference_values(&TdProfile::default()).as_bytes(),
-    );
+    stand.write("bundle.json", tee.endorsement_bundle(now, &[]).to_string().as_bytes());
+    stand.write("references.toml", tee.reference_values(&TdProfile::default()).as_bytes());
     let clients = Authority::new("client CA");
     let (certificate, key, _) = clients.issue(&["me"], ClientAuth);
     stand.write("me.pem", certificate.as_bytes());
@@ -58,30 +49,15 @@ fn sidecar(lie: Lie) -> Sidecar {
     let (_, _, Leaf { certificate, key }) =
         Authority::new("nobody").issue(&["localhost"], ServerAuth);
     let spki = adyton_cli::tls::spki_sha256(&certificate).expect("X.509 v3");
-    let leaf = Leaf {
-        certificate: certificate.clone(),
-        key,
-    };
-    let server = Server::start(
-        leaf,
-        Clients::IssuedBy(clients.der.clone()),
-        move |exchange| report(exchange, &tee, spki, lie),
-    );
-    Sidecar {
-        stand,
-        server,
-        certificate,
-    }
+    let leaf = Leaf { certificate: certificate.clone(), key };
+    let server = Server::start(leaf, Clients::IssuedBy(clients.der.clone()), move |exchange| {
+        report(exchange, &tee, spki, lie)
+    });
+    Sidecar { stand, server, certificate }
 }
 
 fn report(exchange: &Exchange, tee: &FakeTee, spki: [u8; 32], lie: Lie) -> Answer {
-    assert!(
-        exchange
-            .target
-            .starts_with("/.well-known/adyton/attestation?"),
-        "{}",
-        exchange.target
-    );
+    assert!(exchange.target.starts_with("/.well-known/adyton/attestation?"), "{}", exchange.target);
     let nonce = match lie {
         Lie::OldNonce => Nonce::from_bytes([1; 32]),
         _ => Nonce::parse_base64url(&exchange.query("nonce").expect("a nonce")).expect("a nonce"),
@@ -156,15 +132,9 @@ impl Sidecar {
 fn a_sidecar_without_reference_values_is_genuine_and_not_compared() {
     let ran = sidecar(Lie::None).verify(&[]);
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("warning: INSECURE: trusting an extra root"), "{}", ran.err);
     assert!(
-        ran.err
-            .contains("warning: INSECURE: trusting an extra root"),
-        "{}",
-        ran.err
-    );
-    assert!(
-        ran.out
-            .contains("✓  report over our nonce, the server's key and this connection\n"),
+        ran.out.contains("✓  report over our nonce, the server's key and this connection\n"),
         "{}",
         ran.out
     );
@@ -173,17 +143,8 @@ fn a_sidecar_without_reference_values_is_genuine_and_not_compared() {
         "{}",
         ran.out
     );
-    assert!(
-        ran.out
-            .contains("INSECURE: the sidecar says: insecure_swap\n"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains("keys in memfd_secret; SWAP on\n"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("INSECURE: the sidecar says: insecure_swap\n"), "{}", ran.out);
+    assert!(ran.out.contains("keys in memfd_secret; SWAP on\n"), "{}", ran.out);
     assert!(
         ran.out.contains("binding        channel\n") || ran.out.contains("channel\n"),
         "{}",
@@ -223,10 +184,7 @@ fn other_measurements_end_with_11_and_save_nothing() {
     let text = fs::read_to_string(sidecar.stand.path("references.toml")).expect("references");
     let table: toml::Table = text.parse().expect("TOML");
     let mrtd = table["mrtd"][0].as_str().expect("a measurement").to_owned();
-    sidecar.stand.write(
-        "references.toml",
-        text.replace(&mrtd, &"ee".repeat(48)).as_bytes(),
-    );
+    sidecar.stand.write("references.toml", text.replace(&mrtd, &"ee".repeat(48)).as_bytes());
     let ran = sidecar.verify(&[
         "--reference-values",
         "references.toml",
@@ -234,11 +192,7 @@ fn other_measurements_end_with_11_and_save_nothing() {
         "models.pem",
     ]);
     assert_eq!(ran.code, 11, "{ran:?}");
-    assert!(
-        ran.out.contains(", but not what was expected.\n"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains(", but not what was expected.\n"), "{}", ran.out);
     assert!(ran.err.contains("error[appraisal.refused]"), "{}", ran.err);
     assert!(ran.err.contains("mrtd"), "{}", ran.err);
     assert!(!sidecar.stand.path("models.pem").exists());
@@ -305,11 +259,7 @@ fn a_report_bound_less_than_asked_is_refused_and_accepted_only_by_name() {
     assert_eq!(ran.error()["reasons"][0]["code"], "report.binding");
     let ran = sidecar.verify(&["--binding", "certificate"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(
-        ran.out.contains("a relay through another TEE is possible"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("a relay through another TEE is possible"), "{}", ran.out);
 }
 
 #[test]
@@ -366,10 +316,5 @@ fn without_a_client_certificate_the_remedy_names_the_flags() {
     assert_eq!(ran.code, 13, "{ran:?}");
     let error = ran.error();
     assert_eq!(error["code"], "sidecar.client-certificate");
-    assert!(
-        error["remedy"]
-            .as_str()
-            .is_some_and(|said| said.contains("--client-cert")),
-        "{error}"
-    );
+    assert!(error["remedy"].as_str().is_some_and(|said| said.contains("--client-cert")), "{error}");
 }

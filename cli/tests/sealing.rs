@@ -19,24 +19,14 @@ const KID: &str = "kbs:///acme/model-key/llama";
 fn model(stand: &Stand) {
     let folder = stand.path("llama");
     fs::create_dir_all(folder.join("sub")).expect("folder");
-    fs::write(
-        folder.join("config.json"),
-        b"{\"architectures\":[\"Llama\"]}",
-    )
-    .expect("write");
+    fs::write(folder.join("config.json"), b"{\"architectures\":[\"Llama\"]}").expect("write");
     fs::write(folder.join("sub/tokenizer.json"), vec![b' '; 70_000]).expect("write");
 }
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .expect("list")
-        .map(|entry| {
-            entry
-                .expect("entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
@@ -45,18 +35,14 @@ fn names(folder: &Path) -> Vec<String> {
 /// The plaintext of `sub/tokenizer.json`, through the library.
 fn opened(folder: &Path, key: &ModelKey) -> Vec<u8> {
     let sealed = SealedModel::load(folder).expect("a sealed model");
-    let unlocked = sealed
-        .unlock(key, &Requirements::default())
-        .expect("the right key");
+    let unlocked = sealed.unlock(key, &Requirements::default()).expect("the right key");
     let target = tempfile::tempdir().expect("temporary folder");
     let options = OpenOptions {
         filesystems: TargetPolicy::InsecureAnyFilesystem,
         swap: SwapPolicy::InsecureAllow,
         ..OpenOptions::default()
     };
-    let opened = unlocked
-        .open_with(target.path(), &options, &NoProgress)
-        .expect("opens");
+    let opened = unlocked.open_with(target.path(), &options, &NoProgress).expect("opens");
     fs::read(opened.path().join("sub/tokenizer.json")).expect("plaintext")
 }
 
@@ -79,44 +65,16 @@ fn a_model_sealed_under_a_key_file_is_inspected_and_opens_again() {
         "model.key",
     ]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
-    assert!(
-        ran.out
-            .starts_with("✓ sealed\n  model       acme/llama version 3\n"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains(&format!("opens with  {KID}?epoch=1\n")),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.starts_with("✓ sealed\n  model       acme/llama version 3\n"), "{}", ran.out);
+    assert!(ran.out.contains(&format!("opens with  {KID}?epoch=1\n")), "{}", ran.out);
 
     let ran = stand.run(&["inspect", "out"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(
-        ran.out.starts_with("! Nothing below is authenticated"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains("FILE                SIZE      FORMAT\n"),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.out.contains("sub/tokenizer.json  68.4 KiB  "),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.starts_with("! Nothing below is authenticated"), "{}", ran.out);
+    assert!(ran.out.contains("FILE                SIZE      FORMAT\n"), "{}", ran.out);
+    assert!(ran.out.contains("sub/tokenizer.json  68.4 KiB  "), "{}", ran.out);
 
-    let ran = stand.run(&[
-        "inspect",
-        "out",
-        "--model-key-file",
-        "model.key",
-        "--output",
-        "json",
-    ]);
+    let ran = stand.run(&["inspect", "out", "--model-key-file", "model.key", "--output", "json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.json()["authenticated"], true);
     assert_eq!(ran.json()["version"], 3);
@@ -145,19 +103,11 @@ fn an_edited_manifest_does_not_authenticate() {
     ]);
     let path = stand.path("out/model.json");
     let text = fs::read_to_string(&path).expect("manifest");
-    let edited = text
-        .replace("\"version\":3", "\"version\":4")
-        .replace("\"version\": 3", "\"version\": 4");
+    let edited =
+        text.replace("\"version\":3", "\"version\":4").replace("\"version\": 3", "\"version\": 4");
     assert_ne!(text, edited);
     fs::write(&path, edited).expect("write");
-    let ran = stand.run(&[
-        "inspect",
-        "out",
-        "--model-key-file",
-        "model.key",
-        "--output",
-        "json",
-    ]);
+    let ran = stand.run(&["inspect", "out", "--model-key-file", "model.key", "--output", "json"]);
     assert_eq!(ran.code, 14, "{ran:?}");
     assert_eq!(ran.error()["code"], "sealed-model.mac");
     assert_eq!(ran.out, "");
@@ -182,14 +132,7 @@ fn another_key_does_not_authenticate() {
         "--model-key-file",
         "model.key",
     ]);
-    let ran = stand.run(&[
-        "inspect",
-        "out",
-        "--model-key-file",
-        "other.key",
-        "--output",
-        "json",
-    ]);
+    let ran = stand.run(&["inspect", "out", "--model-key-file", "other.key", "--output", "json"]);
     assert_eq!(ran.code, 14, "{ran:?}");
     assert_eq!(ran.error()["code"], "sealed-model.recipient");
 }
@@ -220,9 +163,7 @@ fn a_pickle_is_refused_by_name_and_nothing_is_written() {
     let error = ran.error();
     assert_eq!(error["code"], "seal.format-not-allowed");
     assert!(
-        error["remedy"]
-            .as_str()
-            .is_some_and(|said| said.contains("--allow-format pickle")),
+        error["remedy"].as_str().is_some_and(|said| said.contains("--allow-format pickle")),
         "{error}"
     );
     assert_eq!(names(stand.folder.path()), before);
@@ -300,11 +241,7 @@ fn keeper(seen: Arc<Mutex<Vec<[u8; 32]>>>) -> impl Fn(&Exchange) -> Answer + Sen
             let mut content: [u8; 32] =
                 unwrapped.plaintext.as_slice().try_into().expect("32 bytes");
             seen.lock().expect("not poisoned").push(content);
-            let id: ModelId = body["model_id"]
-                .as_str()
-                .expect("id")
-                .parse()
-                .expect("a model id");
+            let id: ModelId = body["model_id"].as_str().expect("id").parse().expect("a model id");
             let key =
                 ModelKey::from_bytes(&mut [9; 32], KeyId::new(&kid, 4).expect("id")).expect("key");
             let content = ContentKey::from_bytes(&mut content).expect("a content key");
@@ -320,17 +257,8 @@ fn a_model_sealed_with_a_broker_opens_with_the_brokers_key() {
     let seen = Arc::default();
     let (stand, server) = Stand::with_broker(keeper(Arc::clone(&seen)));
     model(&stand);
-    let ran = stand.run(&[
-        "seal",
-        "llama",
-        "out",
-        "--name",
-        "llama",
-        "--version",
-        "1",
-        "--kid",
-        KID,
-    ]);
+    let ran =
+        stand.run(&["seal", "llama", "out", "--name", "llama", "--version", "1", "--kid", KID]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let key = ModelKey::from_bytes(&mut [9; 32], KeyId::new(KID, 4).expect("id")).expect("key");
     assert_eq!(opened(&stand.path("out"), &key).len(), 70_000);

@@ -160,9 +160,7 @@ impl View {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         match request.uri().path() {
@@ -170,9 +168,7 @@ impl View {
             "/startupz" if self.board.weights_were_opened() => text(StatusCode::OK, "ok\n".into()),
             "/startupz" => text(StatusCode::SERVICE_UNAVAILABLE, self.phase_line()),
             "/readyz" => self.readyz(request.uri().query() == Some("verbose")),
-            "/metrics" => self
-                .metrics
-                .render(&self.board.snapshot(), &self.upstream.standing()),
+            "/metrics" => self.metrics.render(&self.board.snapshot(), &self.upstream.standing()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "try /livez /startupz /readyz /readyz?verbose /metrics\n".into(),
@@ -183,11 +179,7 @@ impl View {
     fn phase_line(&self) -> String {
         let now = self.board.snapshot();
         let waiting = now.waiting_for.map(|what| format!(", waiting for: {what}"));
-        format!(
-            "phase {}{}\n",
-            now.phase.as_str(),
-            waiting.unwrap_or_default()
-        )
+        format!("phase {}{}\n", now.phase.as_str(), waiting.unwrap_or_default())
     }
 
     fn readyz(&self, verbose: bool) -> Response<Full<Bytes>> {
@@ -197,22 +189,12 @@ impl View {
             trouble.clone()
         } else {
             let waiting = now.waiting_for.as_ref().map(|what| format!(": {what}"));
-            Some(format!(
-                "phase is {}{}",
-                now.phase.as_str(),
-                waiting.unwrap_or_default()
-            ))
+            Some(format!("phase is {}{}", now.phase.as_str(), waiting.unwrap_or_default()))
         };
-        let status = if reason.is_none() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let status =
+            if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if !verbose {
-            return text(
-                status,
-                reason.map_or("ok\n".into(), |reason| format!("{reason}\n")),
-            );
+            return text(status, reason.map_or("ok\n".into(), |reason| format!("{reason}\n")));
         }
         let body = json!({
             "ready": reason.is_none(),
@@ -226,9 +208,7 @@ impl View {
             "insecure": self.insecure,
         });
         let mut response = text(status, format!("{body}\n"));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 }
@@ -236,9 +216,8 @@ impl View {
 pub(crate) fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -112,9 +112,7 @@ impl SidecarError {
 
     /// The exit code of the first reason.
     pub fn exit(&self) -> Exit {
-        self.refusals()
-            .first()
-            .map_or(Exit::Internal, |refusal| refusal.exit)
+        self.refusals().first().map_or(Exit::Internal, |refusal| refusal.exit)
     }
 }
 

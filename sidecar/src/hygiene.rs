@@ -62,25 +62,15 @@ pub enum HygieneError {
 /// [`SwapUnknown`](HygieneError::SwapUnknown) and [`SwapActive`](HygieneError::SwapActive)
 /// unless `swap` is [`Swap::InsecureAllow`], last [`KeyMemory`](HygieneError::KeyMemory).
 pub fn harden(swap: Swap) -> Result<Hardened, HygieneError> {
-    let kernel = |what| {
-        move |errno: rustix::io::Errno| HygieneError::Kernel {
-            what,
-            source: errno.into(),
-        }
-    };
+    let kernel =
+        |what| move |errno: rustix::io::Errno| HygieneError::Kernel { what, source: errno.into() };
 
     // 1. No ptrace, no /proc/PID/mem for others of this user, no core.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(kernel("PR_SET_DUMPABLE 0"))?;
     // 2. No core even if something makes the process dumpable again.
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )
-    .map_err(kernel("RLIMIT_CORE 0"))?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .map_err(kernel("RLIMIT_CORE 0"))?;
     // 3. No way up by a set-user-id program.
     rustix::thread::set_no_new_privs(true).map_err(kernel("PR_SET_NO_NEW_PRIVS"))?;
     // 4. No disk behind our pages.
@@ -88,9 +78,7 @@ pub fn harden(swap: Swap) -> Result<Hardened, HygieneError> {
         swap_areas(&std::fs::read_to_string(PROC_SWAPS).map_err(HygieneError::SwapUnknown)?);
     match swap {
         Swap::Refuse if !areas.is_empty() => {
-            return Err(HygieneError::SwapActive {
-                areas: areas.join(", "),
-            });
+            return Err(HygieneError::SwapActive { areas: areas.join(", ") });
         }
         Swap::Refuse | Swap::InsecureAllow => {}
     }
@@ -181,10 +169,7 @@ mod tests {
 
     #[test]
     fn a_swap_list_with_its_heading_alone_names_no_area() {
-        assert_eq!(
-            swap_areas("Filename\tType\tSize\tUsed\tPriority\n"),
-            Vec::<String>::new()
-        );
+        assert_eq!(swap_areas("Filename\tType\tSize\tUsed\tPriority\n"), Vec::<String>::new());
         assert_eq!(swap_areas(""), Vec::<String>::new());
     }
 

@@ -12,16 +12,10 @@ pub const FILTER_VARIABLE: &str = "ADYTON_LOG";
 pub fn init() {
     let filter =
         EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     if stderr().is_terminal() {
         logs.with_target(false).init();
     } else {
-        logs.json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .init();
+        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     }
 }

@@ -40,12 +40,7 @@ Exit codes: 0 ended by SIGTERM, wiped; 1 internal; 2 configuration; 10 evidence 
 #[command(name = "adyton-sidecar", version, after_help = EXAMPLES)]
 struct Arguments {
     /// TOML file; every key is also ADYTON_SIDECAR__SECTION__KEY in the environment.
-    #[arg(
-        long,
-        env = "ADYTON_SIDECAR_CONFIG",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(long, env = "ADYTON_SIDECAR_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Written with the addresses of the admin and, once it is open, the mTLS port.
     #[arg(long, value_name = "FILE")]
@@ -63,27 +58,20 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::init();
-    let path = arguments
-        .config
-        .unwrap_or_else(|| PathBuf::from("/etc/adyton/sidecar.toml"));
+    let path = arguments.config.unwrap_or_else(|| PathBuf::from("/etc/adyton/sidecar.toml"));
     let environment = std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into(),
-                value.to_string_lossy().into(),
-            )
-        })
+        .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .filter(|(name, _): &(String, String)| name.starts_with(ENVIRONMENT_PREFIX));
 
-    let outcome = Config::load(&path, environment)
-        .map_err(SidecarError::from)
-        .and_then(|config| match arguments.command {
+    let outcome = Config::load(&path, environment).map_err(SidecarError::from).and_then(|config| {
+        match arguments.command {
             Some(Command::CheckConfig) => {
                 print(&config);
                 Ok(())
             }
             None => run(config, arguments.ready_file),
-        });
+        }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -89,17 +89,9 @@ impl Metrics {
         };
         let settings = Family::<SettingLabels, Gauge>::default();
         for setting in insecure {
-            settings
-                .get_or_create(&SettingLabels {
-                    setting: setting.clone(),
-                })
-                .set(1);
+            settings.get_or_create(&SettingLabels { setting: setting.clone() }).set(1);
         }
-        registry.register(
-            "requests",
-            "Requests on the mTLS port",
-            metrics.requests.clone(),
-        );
+        registry.register("requests", "Requests on the mTLS port", metrics.requests.clone());
         registry.register_with_unit(
             "response_head",
             "Time from a request's head to its response's head",
@@ -146,10 +138,7 @@ impl Metrics {
             metrics.upstream_exposed.clone(),
         );
         registry.register("insecure", "Settings that weaken security", settings);
-        *metrics
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = registry;
+        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Arc::new(metrics)
     }
 
@@ -161,11 +150,7 @@ impl Metrics {
         code: &'static str,
         head_after: Duration,
     ) {
-        let labels = RequestLabels {
-            protocol,
-            status: status.as_u16(),
-            code,
-        };
+        let labels = RequestLabels { protocol, status: status.as_u16(), code };
         self.requests.get_or_create(&labels).inc();
         self.response_head.observe(head_after.as_secs_f64());
     }
@@ -189,29 +174,19 @@ impl Metrics {
 
     /// An exchange with the broker ended: `ok`, `retry` or `refused`.
     pub fn broker_attempt(&self, outcome: &'static str) {
-        self.broker_attempts
-            .get_or_create(&OutcomeLabels { outcome })
-            .inc();
+        self.broker_attempts.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// The whole text.
     pub(crate) fn render(&self, now: &PhaseSnapshot, upstream: &Standing) -> Response<Full<Bytes>> {
         for phase in Phase::ALL {
-            let labels = PhaseLabels {
-                phase: phase.as_str(),
-            };
-            self.phase
-                .get_or_create(&labels)
-                .set(i64::from(phase == now.phase));
+            let labels = PhaseLabels { phase: phase.as_str() };
+            self.phase.get_or_create(&labels).set(i64::from(phase == now.phase));
         }
-        self.opened_bytes
-            .set(i64::try_from(now.bytes).unwrap_or(i64::MAX));
-        self.model_bytes
-            .set(i64::try_from(now.total).unwrap_or(i64::MAX));
-        self.upstream_up
-            .set(i64::from(matches!(upstream, Standing::Up)));
-        self.upstream_exposed
-            .set(i64::from(matches!(upstream, Standing::Exposed { .. })));
+        self.opened_bytes.set(i64::try_from(now.bytes).unwrap_or(i64::MAX));
+        self.model_bytes.set(i64::try_from(now.total).unwrap_or(i64::MAX));
+        self.upstream_up.set(i64::from(matches!(upstream, Standing::Up)));
+        self.upstream_exposed.set(i64::from(matches!(upstream, Standing::Exposed { .. })));
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a String does not fail.

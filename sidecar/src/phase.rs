@@ -103,11 +103,7 @@ impl PhaseBoard {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let last = std::mem::replace(
             &mut *now,
-            Standing {
-                phase,
-                since: Instant::now(),
-                waiting_for: None,
-            },
+            Standing { phase, since: Instant::now(), waiting_for: None },
         );
         if phase == Phase::Ready {
             self.opened.store(true, Ordering::Release);
@@ -122,10 +118,7 @@ impl PhaseBoard {
 
     /// Notes why the current phase goes on.
     pub fn waiting_for(&self, what: String) {
-        self.now
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .waiting_for = Some(what);
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).waiting_for = Some(what);
     }
 
     /// True once the weights were opened completely, whatever came after.

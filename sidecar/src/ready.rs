@@ -29,12 +29,7 @@ impl Ready {
         insecure: Vec<String>,
         board: Arc<PhaseBoard>,
     ) -> Self {
-        Self {
-            weights,
-            config_digest,
-            insecure,
-            board,
-        }
+        Self { weights, config_digest, insecure, board }
     }
 
     /// Ready, with these weights, under this configuration.

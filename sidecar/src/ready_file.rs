@@ -26,14 +26,8 @@ impl ReadyFile {
     /// # Errors
     /// Those of the file system.
     pub fn begin(path: &Path, admin: SocketAddr) -> io::Result<Self> {
-        let content = Content {
-            admin: format!("http://{admin}"),
-            proxy: None,
-        };
-        let file = Self {
-            path: path.to_owned(),
-            content,
-        };
+        let content = Content { admin: format!("http://{admin}"), proxy: None };
+        let file = Self { path: path.to_owned(), content };
         file.write()?;
         Ok(file)
     }

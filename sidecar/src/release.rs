@@ -69,23 +69,13 @@ impl Released {
         model_key: ModelKey,
         minimum_version: u64,
     ) -> Self {
-        Self {
-            hardened,
-            attester,
-            model_key,
-            minimum_version,
-        }
+        Self { hardened, attester, model_key, minimum_version }
     }
 
     /// What it is made of. Model versions below the number are refused, says the key's owner; it is
     /// 0 when the broker says nothing.
     pub(crate) fn into_parts(self) -> (Hardened, Arc<dyn Attester>, ModelKey, u64) {
-        (
-            self.hardened,
-            self.attester,
-            self.model_key,
-            self.minimum_version,
-        )
+        (self.hardened, self.attester, self.model_key, self.minimum_version)
     }
 }
 
@@ -103,15 +93,8 @@ pub async fn find_attester(config: AttesterConfig) -> Result<Arc<dyn Attester>, 
             AttesterConfig::Tsm { path } => Arc::new(TsmAttester::new(path)?),
         })
     });
-    let attester = found
-        .await
-        .map_err(ReleaseError::Task)?
-        .map_err(ReleaseError::Attester)?;
-    tracing::info!(
-        attester = attester.name(),
-        tee = attester.tee().as_str(),
-        "evidence source"
-    );
+    let attester = found.await.map_err(ReleaseError::Task)?.map_err(ReleaseError::Attester)?;
+    tracing::info!(attester = attester.name(), tee = attester.tee().as_str(), "evidence source");
     Ok(attester)
 }
 
@@ -170,12 +153,7 @@ impl Attested {
         rcar: adyton_attestation::rcar::Attested,
         session: Session,
     ) -> Self {
-        Self {
-            hardened,
-            attester,
-            rcar,
-            session,
-        }
+        Self { hardened, attester, rcar, session }
     }
 
     /// Asks for the key and unwraps it; the TEE key is gone afterwards.
@@ -196,26 +174,16 @@ impl Attested {
                 Err(error) => retry.after(error).await?,
             }
         };
-        let reply = JweResponse::parse(&body).map_err(|source| ReleaseError::Protocol {
-            step: ReleaseStep::Resource,
-            source,
-        })?;
-        let mut unwrapped =
-            self.rcar
-                .unwrap(&resource, &reply)
-                .map_err(|source| ReleaseError::Unwrap {
-                    kid: kid.clone(),
-                    source,
-                })?;
+        let reply = JweResponse::parse(&body)
+            .map_err(|source| ReleaseError::Protocol { step: ReleaseStep::Resource, source })?;
+        let mut unwrapped = self
+            .rcar
+            .unwrap(&resource, &reply)
+            .map_err(|source| ReleaseError::Unwrap { kid: kid.clone(), source })?;
         let model_key = ModelKey::from_bytes(&mut unwrapped.plaintext, kid.clone())
             .map_err(ReleaseError::Key)?;
         watchers.metrics.broker_attempt("ok");
         let minimum_version = unwrapped.minimum_model_version.unwrap_or(0);
-        Ok(Released::assertion(
-            self.hardened,
-            self.attester,
-            model_key,
-            minimum_version,
-        ))
+        Ok(Released::assertion(self.hardened, self.attester, model_key, minimum_version))
     }
 }

@@ -109,10 +109,7 @@ impl Reporter {
         question: Question,
         exporter: [u8; 32],
     ) -> Result<serde_json::Value, ProxyError> {
-        let _place = self
-            .queue
-            .try_acquire()
-            .map_err(|_| ProxyError::ReportsBusy)?;
+        let _place = self.queue.try_acquire().map_err(|_| ProxyError::ReportsBusy)?;
         let _turn = self.one_at_a_time.lock().await;
         let channel = match question.level {
             BindingLevel::Certificate => ChannelBinding::Certificate,
@@ -179,10 +176,7 @@ mod tests {
             (format!("nonce={nonce}&nonce={nonce}"), "each once"),
             (format!("nonce={nonce}&bind=tls-unique"), "bind must be"),
             (format!("nonce={nonce}&x=1"), "only parameters"),
-            (
-                format!("nonce={nonce}&bind=exporter&bind=exporter"),
-                "bind must be",
-            ),
+            (format!("nonce={nonce}&bind=exporter&bind=exporter"), "bind must be"),
         ] {
             match Question::parse(&query) {
                 Err(ProxyError::BadQuestion { reason }) => {

@@ -29,10 +29,9 @@ impl Shutdown {
     /// When the handlers cannot be installed.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::default();
-        for (kind, name) in [
-            (SignalKind::terminate(), "SIGTERM"),
-            (SignalKind::interrupt(), "SIGINT"),
-        ] {
+        for (kind, name) in
+            [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")]
+        {
             let mut signals = signal(kind)?;
             let shutdown = shutdown.clone();
             tokio::spawn(async move {

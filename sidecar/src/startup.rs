@@ -73,10 +73,7 @@ pub async fn run(
         .map_err(AdminError::ReadyFile)?;
 
     let target = config.model.target.clone();
-    let watchers = Watchers {
-        board: Arc::clone(&board),
-        metrics: Arc::clone(&metrics),
-    };
+    let watchers = Watchers { board: Arc::clone(&board), metrics: Arc::clone(&metrics) };
     let unlocked = tokio::select! {
         biased;
         unlocked = unlock(&config, hardened, &watchers) => Some(unlocked),
@@ -84,13 +81,7 @@ pub async fn run(
     };
     let outcome = match unlocked {
         Some(Ok(unlocked)) => {
-            let stage = Stage {
-                config,
-                upstream,
-                metrics,
-                shutdown,
-                ready_file,
-            };
+            let stage = Stage { config, upstream, metrics, shutdown, ready_file };
             stage.open_and_serve(unlocked, &board).await
         }
         Some(Err(error)) => Err(error),
@@ -144,18 +135,9 @@ impl Stage {
         unlocked: Unlocked,
         board: &Arc<PhaseBoard>,
     ) -> Result<(), SidecarError> {
-        let Self {
-            config,
-            upstream,
-            metrics,
-            shutdown,
-            mut ready_file,
-        } = self;
+        let Self { config, upstream, metrics, shutdown, mut ready_file } = self;
         // 6. Open it into memory.
-        let loaded = match unlocked
-            .open(&config.model, config.swap, board, &shutdown)
-            .await
-        {
+        let loaded = match unlocked.open(&config.model, config.swap, board, &shutdown).await {
             Ok(loaded) => loaded,
             Err(WeightsError::Interrupted) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -163,11 +145,7 @@ impl Stage {
         // 7. Nothing stands against serving.
         let ready = Ready::new(loaded, &config, Arc::clone(board));
         // 8. Serve until told to end.
-        let terms = Terms {
-            tls: config.tls,
-            clients: config.clients,
-            limits: config.limits,
-        };
+        let terms = Terms { tls: config.tls, clients: config.clients, limits: config.limits };
         let tell = |address: SocketAddr| {
             if let Some(file) = &mut ready_file
                 && let Err(error) = file.serving(address)
@@ -175,16 +153,8 @@ impl Stage {
                 tracing::warn!(%error, "the ready file cannot be written");
             }
         };
-        let served = proxy::serve(
-            config.listen,
-            ready,
-            upstream,
-            terms,
-            metrics,
-            shutdown,
-            tell,
-        )
-        .await;
+        let served =
+            proxy::serve(config.listen, ready, upstream, terms, metrics, shutdown, tell).await;
         let (outcome, drained) = match served {
             Ok(drained) => (Ok(()), drained),
             Err((error, drained)) => (Err(error.into()), drained),

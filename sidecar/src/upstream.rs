@@ -42,9 +42,7 @@ impl UpstreamAddress {
     /// `unix:/path`. Nothing for every other text, addresses beyond loopback included.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return path
-                .starts_with('/')
-                .then(|| Self::UnixSocket(PathBuf::from(path)));
+            return path.starts_with('/').then(|| Self::UnixSocket(PathBuf::from(path)));
         }
         let rest = text.strip_prefix("http://")?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -117,14 +115,8 @@ impl Upstream {
     /// Knows where the server is; connects to nothing.
     pub fn new(config: UpstreamConfig) -> Self {
         let pool = Pool::new(config.address.clone(), config.connect_timeout);
-        let unseen = Standing::Down {
-            reason: "not asked yet".into(),
-        };
-        Self {
-            config: Arc::new(config),
-            pool,
-            standing: Arc::new(watch::Sender::new(unseen)),
-        }
+        let unseen = Standing::Down { reason: "not asked yet".into() };
+        Self { config: Arc::new(config), pool, standing: Arc::new(watch::Sender::new(unseen)) }
     }
 
     /// How it was configured.
@@ -169,22 +161,18 @@ impl Upstream {
                 Exposure::Listeners(listeners) => {
                     let listeners: Vec<String> =
                         listeners.iter().map(ToString::to_string).collect();
-                    return Standing::Exposed {
-                        listeners: listeners.join(", "),
-                    };
+                    return Standing::Exposed { listeners: listeners.join(", ") };
                 }
                 Exposure::Unknown(error) => {
-                    return Standing::Down {
-                        reason: format!("{PROC_NET_TCP}: {error}"),
-                    };
+                    return Standing::Down { reason: format!("{PROC_NET_TCP}: {error}") };
                 }
             }
         }
         match tokio::time::timeout(HEALTH_TIMEOUT, self.ask_health()).await {
             Ok(Ok(status)) if status.is_success() => Standing::Up,
-            Ok(Ok(status)) => Standing::Down {
-                reason: format!("{} answered {status}", self.config.health_path),
-            },
+            Ok(Ok(status)) => {
+                Standing::Down { reason: format!("{} answered {status}", self.config.health_path) }
+            }
             Ok(Err(reason)) => Standing::Down { reason },
             Err(_) => Standing::Down {
                 reason: format!("{} did not answer in time", self.config.health_path),
@@ -194,24 +182,16 @@ impl Upstream {
 
     async fn ask_health(&self) -> Result<StatusCode, String> {
         let told = |error: &(dyn std::error::Error + 'static)| crate::error::chain(error);
-        let mut connection = self
-            .pool
-            .connect::<Empty<bytes::Bytes>>()
-            .await
-            .map_err(|error| told(&error))?;
+        let mut connection =
+            self.pool.connect::<Empty<bytes::Bytes>>().await.map_err(|error| told(&error))?;
         let request = Request::get(self.config.health_path.as_str())
             .header(HOST, self.config.address.host())
             .body(Empty::new())
             .map_err(|error| told(&error))?;
-        let response = connection
-            .send_request(request)
-            .await
-            .map_err(|error| told(&error))?;
+        let response = connection.send_request(request).await.map_err(|error| told(&error))?;
         let status = response.status();
         // Read to its end, so that the server does not see a broken connection in its log.
-        let _ = Limited::new(response.into_body(), MAX_HEALTH_BODY)
-            .collect()
-            .await;
+        let _ = Limited::new(response.into_body(), MAX_HEALTH_BODY).collect().await;
         Ok(status)
     }
 }

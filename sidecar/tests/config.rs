@@ -14,16 +14,9 @@ fn load(config: &toml::Table) -> Result<Config, ConfigError> {
 fn mistakes(config: &toml::Table) -> Vec<(String, String)> {
     let error = load(config).expect_err("mistakes");
     for problem in error.problems() {
-        assert!(
-            !problem.expected.is_empty() && !problem.remedy.is_empty(),
-            "{problem}"
-        );
+        assert!(!problem.expected.is_empty() && !problem.remedy.is_empty(), "{problem}");
     }
-    error
-        .problems()
-        .iter()
-        .map(|problem| (problem.key.clone(), problem.value.clone()))
-        .collect()
+    error.problems().iter().map(|problem| (problem.key.clone(), problem.value.clone())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,12 +91,7 @@ async fn a_key_file_that_everybody_can_read_is_refused() {
     std::fs::write(&certificate, &leaf.certificate).expect("written");
     std::fs::write(&key, &leaf.key).expect("written");
     let mut config = world.config();
-    set(
-        &mut config,
-        "tls",
-        "certificate_file",
-        certificate.display().to_string(),
-    );
+    set(&mut config, "tls", "certificate_file", certificate.display().to_string());
     set(&mut config, "tls", "key_file", key.display().to_string());
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("chmod");
     assert!(mistakes(&config)[0].1.contains("mode 0644"));
@@ -132,12 +120,7 @@ async fn mistakes_end_the_program_with_2_before_a_port_is_bound() {
     assert_eq!(ended.code, Some(2));
     let told = ended.refusals();
     assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(
-        told[0]["value"]
-            .as_str()
-            .expect("text")
-            .starts_with("broker.url = ")
-    );
+    assert!(told[0]["value"].as_str().expect("text").starts_with("broker.url = "));
     assert!(!world.path("ready.json").exists());
 }
 
@@ -148,10 +131,7 @@ fn an_insecure_setting_is_shown() {
         let world = World::new().await;
         let mut config = world.config();
         config.insert("insecure_allow_swap".into(), true.into());
-        assert_eq!(
-            load(&config).expect("accepted").insecure(),
-            ["insecure_allow_swap"]
-        );
+        assert_eq!(load(&config).expect("accepted").insecure(), ["insecure_allow_swap"]);
         let (sidecar, _proxy) = world.serving_with(&config).await;
         let readyz = sidecar.readyz(|status, _| status == 200).await;
         assert_eq!(readyz["insecure"][0], "insecure_allow_swap");

@@ -4,10 +4,7 @@ use adyton_sidecar::proxy::framing::{HeadLimits, Scanner, Violation};
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-const LIMITS: HeadLimits = HeadLimits {
-    bytes: 2048,
-    lines: 16,
-};
+const LIMITS: HeadLimits = HeadLimits { bytes: 2048, lines: 16 };
 
 /// What passes when `input` arrives in pieces of these lengths, and the verdict at the end.
 fn judge(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<(), Violation>) {
@@ -16,9 +13,7 @@ fn judge(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<(), Violation>) {
     let mut rest = input;
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
-        let cut = cuts
-            .next()
-            .map_or(rest.len(), |cut| (*cut).clamp(1, rest.len()));
+        let cut = cuts.next().map_or(rest.len(), |cut| (*cut).clamp(1, rest.len()));
         let (piece, left) = rest.split_at(cut);
         rest = left;
         raw.extend_from_slice(piece);
@@ -31,21 +26,14 @@ fn judge(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<(), Violation>) {
 
 fn verdict(input: &str) -> Result<(), Violation> {
     let (whole, verdict) = judge(input.as_bytes(), &[usize::MAX]);
-    assert_eq!(
-        judge(input.as_bytes(), &[1]),
-        (whole, verdict),
-        "cut into bytes: {input:?}"
-    );
+    assert_eq!(judge(input.as_bytes(), &[1]), (whole, verdict), "cut into bytes: {input:?}");
     verdict
 }
 
 #[test]
 fn every_shape_on_which_parsers_disagree_is_refused_for_its_reason() {
     use Violation as V;
-    let long_name = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\n{}: 1\r\n\r\n",
-        "x".repeat(2048)
-    );
+    let long_name = format!("GET / HTTP/1.1\r\nHost: a\r\n{}: 1\r\n\r\n", "x".repeat(2048));
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: 1\r\n".repeat(16));
     let cases: Vec<(&str, V)> = vec![
         (
@@ -67,10 +55,7 @@ fn every_shape_on_which_parsers_disagree_is_refused_for_its_reason() {
         ("GET / HTTP/1.1\nHost: a\n\n", V::BareLineFeed),
         ("GET / HTTP/1.1\r\nHost: a\n\r\n", V::BareLineFeed),
         ("GET / HTTP/1.1\r\nHost: a\r\n\n", V::BareLineFeed),
-        (
-            "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
-            V::BareCarriageReturn,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", V::BareCarriageReturn),
         ("GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", V::BareCarriageReturn),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -80,10 +65,7 @@ fn every_shape_on_which_parsers_disagree_is_refused_for_its_reason() {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
             V::TransferEncoding,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
-            V::TransferEncoding,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", V::TransferEncoding),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             V::TransferEncoding,
@@ -92,46 +74,19 @@ fn every_shape_on_which_parsers_disagree_is_refused_for_its_reason() {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
             V::TransferEncoding,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
-            V::TransferEncoding,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
-            V::ControlByte,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n",
-            V::FramingUnderscore,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 3\r\n\r\n",
-            V::FramingUnderscore,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", V::TransferEncoding),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", V::ControlByte),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n", V::FramingUnderscore),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 3\r\n\r\n", V::FramingUnderscore),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
             V::DuplicateLength,
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n",
-            V::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n",
-            V::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-            V::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x3\r\n\r\n",
-            V::ContentLength,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-            V::ContentLength,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", V::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", V::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", V::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x3\r\n\r\n", V::ContentLength),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", V::ContentLength),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999999999999\r\n\r\n",
             V::ContentLength,
@@ -142,61 +97,25 @@ fn every_shape_on_which_parsers_disagree_is_refused_for_its_reason() {
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
             V::UpgradeH2c,
         ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket, H2C\r\n\r\n",
-            V::UpgradeH2c,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nHTTP2-Settings: AAMAAABkAAQ\r\n\r\n",
-            V::UpgradeH2c,
-        ),
-        (
-            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            V::TargetHostMismatch,
-        ),
-        (
-            "GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            V::TargetHostMismatch,
-        ),
-        (
-            "GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            V::TargetHostMismatch,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket, H2C\r\n\r\n", V::UpgradeH2c),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHTTP2-Settings: AAMAAABkAAQ\r\n\r\n", V::UpgradeH2c),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", V::TargetHostMismatch),
+        ("GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n", V::TargetHostMismatch),
+        ("GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", V::TargetHostMismatch),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", V::Target),
         ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", V::Target),
         ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", V::Target),
         ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", V::Target),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\n folded: 1\r\n\r\n",
-            V::ObsoleteFold,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\tmore\r\n\r\n",
-            V::ObsoleteFold,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\n folded: 1\r\n\r\n", V::ObsoleteFold),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\tmore\r\n\r\n", V::ObsoleteFold),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", V::SpaceBeforeColon),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n",
-            V::SpaceBeforeColon,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
-            V::HeaderLine,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\n: empty\r\n\r\n",
-            V::HeaderLine,
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n", V::SpaceBeforeColon),
+        ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", V::HeaderLine),
+        ("GET / HTTP/1.1\r\nHost: a\r\n: empty\r\n\r\n", V::HeaderLine),
         ("GET / HTTP/1.1\r\nHost: a\r\nX(: 1\r\n\r\n", V::HeaderLine),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", V::ControlByte),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n",
-            V::ControlByte,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: \x1b[2J\r\n\r\n",
-            V::ControlByte,
-        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n", V::ControlByte),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: \x1b[2J\r\n\r\n", V::ControlByte),
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", V::RequestLine),
         ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", V::RequestLine),
         (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", V::RequestLine),
@@ -314,10 +233,7 @@ fn agrees_with_httparse(mut passed: &[u8]) -> Result<(), TestCaseError> {
             other => return Err(TestCaseError::fail(format!("httparse: {other:?}"))),
         };
         let all = |name: &str| -> Vec<&[u8]> {
-            let named = request
-                .headers
-                .iter()
-                .filter(|h| h.name.eq_ignore_ascii_case(name));
+            let named = request.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name));
             named.map(|header| header.value).collect()
         };
         prop_assert_eq!(all("host").len(), 1);

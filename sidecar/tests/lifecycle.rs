@@ -17,11 +17,7 @@ async fn a_ready_sidecar_has_opened_the_model_and_wipes_it_at_the_end() {
     let world = World::new().await;
     let (sidecar, _proxy) = world.serving().await;
     let opened = world.target.path().join("model/config.json");
-    assert!(
-        std::fs::read_to_string(opened)
-            .expect("opened")
-            .contains(CANARY)
-    );
+    assert!(std::fs::read_to_string(opened).expect("opened").contains(CANARY));
     let readyz = sidecar.readyz(|status, _| status == 200).await;
     assert_eq!(readyz["bytes"], readyz["total"]);
     assert!(readyz["total"].as_u64().expect("a number") > 100_000);
@@ -39,10 +35,7 @@ async fn a_ready_sidecar_has_opened_the_model_and_wipes_it_at_the_end() {
         .filter(|line| line["message"] == "phase")
         .filter_map(|line| line["phase"].as_str())
         .collect();
-    assert_eq!(
-        phases,
-        ["key-released", "opening", "ready", "draining", "wiped"]
-    );
+    assert_eq!(phases, ["key-released", "opening", "ready", "draining", "wiped"]);
     assert!(!format!("{:?}", ended.log).contains(CANARY));
 }
 
@@ -60,31 +53,20 @@ async fn a_drain_lets_running_answers_finish_and_takes_nothing_new() {
         let (tokens, _ended) = world.server.stream();
         let mut body = client.get("/stream").await.into_body();
         tokens.send(Bytes::from("a")).expect("streams");
-        within("a chunk", body.frame())
-            .await
-            .expect("a frame")
-            .expect("data");
+        within("a chunk", body.frame()).await.expect("a frame").expect("data");
         streams.push((client, tokens, body));
     }
     sidecar.terminate();
     sidecar.log_line(|line| line["message"] == "draining").await;
     let (status, text) = plain_get(admin, "/readyz").await;
     assert_eq!((status, text.as_str()), (503, "phase is draining\n"));
-    tokio::net::TcpStream::connect(proxy)
-        .await
-        .expect_err("the port is closed");
+    tokio::net::TcpStream::connect(proxy).await.expect_err("the port is closed");
     for (client, tokens, mut body) in streams {
         tokens.send(Bytes::from("b")).expect("still streams");
-        let frame = within("a chunk", body.frame())
-            .await
-            .expect("a frame")
-            .expect("no error");
+        let frame = within("a chunk", body.frame()).await.expect("a frame").expect("no error");
         assert_eq!(frame.into_data().expect("data"), "b");
         drop(tokens);
-        let rest = within("the end", body.collect())
-            .await
-            .expect("a whole body")
-            .to_bytes();
+        let rest = within("the end", body.collect()).await.expect("a whole body").to_bytes();
         assert!(rest.is_empty(), "{rest:?}");
         drop(client);
     }
@@ -111,9 +93,7 @@ async fn sigterm_while_attesting_ends_with_0() {
     let world = World::new().await;
     world.kbs.next("attest", [Fault::Hang]);
     let mut sidecar = world.start();
-    sidecar
-        .log_line(|line| line["message"] == "evidence source")
-        .await;
+    sidecar.log_line(|line| line["message"] == "evidence source").await;
     let admin = sidecar.admin().await;
     assert_eq!(plain_get(admin, "/readyz").await.0, 503);
     assert_eq!(plain_get(admin, "/startupz").await.0, 503);
@@ -155,42 +135,12 @@ async fn the_brokers_decisions_are_final_and_told() {
     let denied =
         |status, variant| Fault::refusal(status, variant, "d-17", &["tdx.measurement.mrtd"]);
     for (endpoint, fault, code, exit) in [
-        (
-            "auth",
-            denied(401, "AttestationError"),
-            "attest.request-refused",
-            10,
-        ),
-        (
-            "attest",
-            denied(401, "AttestationError"),
-            "attest.evidence-refused",
-            10,
-        ),
-        (
-            "attest",
-            denied(403, "PolicyDeny"),
-            "release.policy-denied",
-            11,
-        ),
-        (
-            "resource",
-            denied(403, "PolicyDeny"),
-            "release.policy-denied",
-            11,
-        ),
-        (
-            "resource",
-            denied(401, "PolicyDeny"),
-            "release.policy-denied",
-            11,
-        ),
-        (
-            "resource",
-            denied(404, "PluginInternalError"),
-            "release.key-not-found",
-            11,
-        ),
+        ("auth", denied(401, "AttestationError"), "attest.request-refused", 10),
+        ("attest", denied(401, "AttestationError"), "attest.evidence-refused", 10),
+        ("attest", denied(403, "PolicyDeny"), "release.policy-denied", 11),
+        ("resource", denied(403, "PolicyDeny"), "release.policy-denied", 11),
+        ("resource", denied(401, "PolicyDeny"), "release.policy-denied", 11),
+        ("resource", denied(404, "PluginInternalError"), "release.key-not-found", 11),
     ] {
         let world = World::new().await;
         world.kbs.next(endpoint, [fault]);
@@ -200,17 +150,10 @@ async fn the_brokers_decisions_are_final_and_told() {
         assert_eq!(refusal["decision"], "d-17");
         assert_eq!(refusal["codes"], "tdx.measurement.mrtd");
         for member in ["step", "value", "expected", "remedy"] {
-            assert!(
-                !refusal[member].as_str().expect(member).is_empty(),
-                "{member}"
-            );
+            assert!(!refusal[member].as_str().expect(member).is_empty(), "{member}");
         }
         let asked = world.kbs.requests();
-        assert_eq!(
-            asked.iter().filter(|asked| *asked == endpoint).count(),
-            1,
-            "{asked:?}"
-        );
+        assert_eq!(asked.iter().filter(|asked| *asked == endpoint).count(), 1, "{asked:?}");
         world.assert_target_is_clean();
     }
 }
@@ -228,11 +171,8 @@ async fn what_time_may_mend_is_tried_again_with_a_new_nonce() {
     let expected =
         "auth auth auth attest auth attest auth attest resource resource resource".split(' ');
     assert_eq!(asked, expected.collect::<Vec<_>>());
-    let pauses: Vec<f64> = sidecar
-        .log
-        .iter()
-        .filter_map(|line| line["pause_seconds"].as_f64())
-        .collect();
+    let pauses: Vec<f64> =
+        sidecar.log.iter().filter_map(|line| line["pause_seconds"].as_f64()).collect();
     assert_eq!(pauses.len(), 6);
     let different: HashSet<String> = pauses.iter().map(f64::to_string).collect();
     assert!(different.len() > 2, "no jitter: {pauses:?}");
@@ -252,10 +192,7 @@ async fn a_broker_that_stays_away_is_given_up_in_time() {
     let ended = world.start_with(&config).end().await;
     assert_eq!(ended.code, Some(13));
     let refusal = ended.refusal("attest.broker-unreachable");
-    assert!(
-        refusal["value"].as_str().expect("text").contains("refused"),
-        "{refusal}"
-    );
+    assert!(refusal["value"].as_str().expect("text").contains("refused"), "{refusal}");
     world.assert_target_is_clean();
 }
 
@@ -266,17 +203,8 @@ async fn an_unknown_broker_certificate_is_not_asked_twice() {
     let ended = world.start().end().await;
     assert_eq!(ended.code, Some(13));
     let refusal = ended.refusal("attest.broker-certificate-unknown");
-    assert!(
-        refusal["remedy"]
-            .as_str()
-            .expect("text")
-            .contains("broker.ca_file"),
-        "{refusal}"
-    );
-    assert!(
-        ended.log.iter().all(|line| line["pause_seconds"].is_null()),
-        "retried"
-    );
+    assert!(refusal["remedy"].as_str().expect("text").contains("broker.ca_file"), "{refusal}");
+    assert!(ended.log.iter().all(|line| line["pause_seconds"].is_null()), "retried");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,16 +231,8 @@ async fn every_fault_of_the_sealed_model_is_an_integrity_failure_and_leaves_noth
     let object = "model.safetensors.sealed";
     type Break = fn(&World);
     let faults: [(Break, &str, i32); 8] = [
-        (
-            |world| world.kbs.put_key(KEY_PATH, &[9; 32]),
-            "weights.recipient",
-            14,
-        ),
-        (
-            |world| world.kbs.put_key(KEY_PATH, &[9; 31]),
-            "release.key",
-            14,
-        ),
+        (|world| world.kbs.put_key(KEY_PATH, &[9; 32]), "weights.recipient", 14),
+        (|world| world.kbs.put_key(KEY_PATH, &[9; 31]), "release.key", 14),
         (
             |world| flip(&world.sealed().join("model.safetensors.sealed"), 50_000),
             "weights.object-not-authentic",
@@ -351,11 +271,7 @@ async fn every_fault_of_the_sealed_model_is_an_integrity_failure_and_leaves_noth
             "weights.manifest-malformed",
             30,
         ),
-        (
-            |world| world.kbs.minimum_version(4),
-            "weights.not-the-required-model",
-            14,
-        ),
+        (|world| world.kbs.minimum_version(4), "weights.not-the-required-model", 14),
     ];
     for (break_it, code, exit) in faults {
         let world = World::new().await;
@@ -381,10 +297,7 @@ async fn requirements_of_the_configuration_are_held_against_the_manifest() {
         let ended = world.start_with(&config).end().await;
         assert_eq!(ended.code, Some(14));
         let refusal = ended.refusal("weights.not-the-required-model");
-        assert!(
-            refusal["value"].as_str().expect("text").contains(said),
-            "{refusal}"
-        );
+        assert!(refusal["value"].as_str().expect("text").contains(said), "{refusal}");
         world.assert_target_is_clean();
     }
 }
@@ -408,23 +321,12 @@ async fn without_a_tee_there_is_no_fallback() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = free.local_addr().expect("address");
     drop(free);
-    set(
-        &mut config,
-        "attester",
-        "coco_url",
-        format!("http://{address}"),
-    );
+    set(&mut config, "attester", "coco_url", format!("http://{address}"));
     set(&mut config, "attester", "tsm_path", "/nowhere/tsm");
     let ended = world.start_with(&config).end().await;
     assert_eq!(ended.code, Some(20));
     let refusal = ended.refusal("attest.no-evidence");
-    assert!(
-        refusal["value"]
-            .as_str()
-            .expect("text")
-            .contains("no TEE was found"),
-        "{refusal}"
-    );
+    assert!(refusal["value"].as_str().expect("text").contains("no TEE was found"), "{refusal}");
     assert!(world.kbs.requests().is_empty());
 }
 
@@ -447,10 +349,7 @@ async fn a_sidecar_is_hardened_before_it_asks_for_anything() {
     let (sidecar, _proxy) = world.serving().await;
     let proc = format!("/proc/{}", sidecar.pid());
     let limits = std::fs::read_to_string(format!("{proc}/limits")).expect("limits");
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core file size"))
-        .expect("a line");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     let status = std::fs::read_to_string(format!("{proc}/status")).expect("status");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");

@@ -22,13 +22,8 @@ async fn next_chunk(body: &mut hyper::body::Incoming) -> Bytes {
 
 /// The statuses of all responses in what a connection gave.
 fn statuses(answer: &str) -> Vec<&str> {
-    let lines = answer
-        .match_indices("HTTP/1.1 ")
-        .map(|(at, found)| &answer[at + found.len()..]);
-    lines
-        .filter_map(|rest| rest.get(..3))
-        .filter(|word| word.parse::<u16>().is_ok())
-        .collect()
+    let lines = answer.match_indices("HTTP/1.1 ").map(|(at, found)| &answer[at + found.len()..]);
+    lines.filter_map(|rest| rest.get(..3)).filter(|word| word.parse::<u16>().is_ok()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,10 +47,7 @@ async fn events_arrive_one_by_one_before_the_server_has_finished() {
             assert_eq!(next_chunk(&mut body).await, token);
         }
         drop(tokens);
-        let rest = within("the end", body.collect())
-            .await
-            .expect("a whole body")
-            .to_bytes();
+        let rest = within("the end", body.collect()).await.expect("a whole body").to_bytes();
         assert!(rest.is_empty(), "{rest:?}");
         within("the server's end", ended).await.expect("ended");
     }
@@ -72,16 +64,11 @@ async fn uploads_reach_the_server_piece_by_piece() {
     for piece in ["first", "second"] {
         let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
         stream.write_all(chunk.as_bytes()).await.expect("written");
-        assert_eq!(
-            within("a piece", pieces.recv()).await.expect("arrives"),
-            piece
-        );
+        assert_eq!(within("a piece", pieces.recv()).await.expect("arrives"), piece);
     }
     stream.write_all(b"0\r\n\r\n").await.expect("written");
     let mut answer = [0; 12];
-    within("the answer", stream.read_exact(&mut answer))
-        .await
-        .expect("read");
+    within("the answer", stream.read_exact(&mut answer)).await.expect("read");
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
@@ -123,17 +110,11 @@ async fn the_server_learns_who_asks_from_us_alone_in_every_spelling() {
     ];
     let identity = |seen: &support::server::Seen| {
         for (name, value) in &seen.headers {
-            assert!(
-                !value.as_bytes().windows(4).any(|four| four == b"evil"),
-                "{name}: {value:?}"
-            );
+            assert!(!value.as_bytes().windows(4).any(|four| four == b"evil"), "{name}: {value:?}");
         }
         let all = |name| seen.headers.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(all("x-adyton-client-subject"), ["CN=alice"]);
-        assert_eq!(
-            all("x-adyton-client-san"),
-            ["DNS:alice,URI:spiffe://acme/alice"]
-        );
+        assert_eq!(all("x-adyton-client-san"), ["DNS:alice,URI:spiffe://acme/alice"]);
         assert_eq!(all("x-adyton-client-spki-sha256").len(), 1);
         assert_eq!(all("x-forwarded-proto"), ["https"]);
         assert_eq!(all("host"), [world.server.address.to_string().as_str()]);
@@ -152,10 +133,7 @@ async fn the_server_learns_who_asks_from_us_alone_in_every_spelling() {
     head.push_str("1\r\na\r\n0\r\nx-adyton-client-san: evil\r\n\r\n");
     let answer = raw(proxy, &world.client, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(
-        answer.contains("x-from-server: 1") && !answer.contains("x-hop"),
-        "{answer}"
-    );
+    assert!(answer.contains("x-from-server: 1") && !answer.contains("x-hop"), "{answer}");
 
     // HTTP/2.
     let (mut client, _) = Http::two(proxy, &world.client).await;
@@ -174,10 +152,7 @@ async fn the_server_learns_who_asks_from_us_alone_in_every_spelling() {
     }
     assert_eq!(seen[0].headers["x-forwarded-host"], "models.acme");
     assert_eq!(seen[1].headers["x-forwarded-host"], "localhost:8443");
-    assert_eq!(
-        (&seen[0].body[..], &seen[1].body[..]),
-        (&b"a"[..], &b"body"[..])
-    );
+    assert_eq!((&seen[0].body[..], &seen[1].body[..]), (&b"a"[..], &b"body"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,62 +176,29 @@ async fn every_smuggling_shape_is_a_400_and_the_end_of_the_connection() {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
             "transfer_encoding",
         ),
-        (
-            "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
-            "method_refused",
-        ),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "method_refused"),
         (
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
             "upgrade_h2c",
         ),
-        (
-            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            "target_host_mismatch",
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
-            "obsolete_fold",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 4\r\n\r\nabcd",
-            "space_before_colon",
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
-            "control_byte",
-        ),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "target_host_mismatch"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n", "obsolete_fold"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 4\r\n\r\nabcd", "space_before_colon"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", "control_byte"),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
             "duplicate_length",
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 30\r\n\r\n",
-            "framing_underscore",
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 30\r\n\r\n", "framing_underscore"),
         ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "http_version"),
     ] {
-        let answer = raw(
-            proxy,
-            &world.client,
-            format!("{shape}{smuggled}").as_bytes(),
-        )
-        .await;
+        let answer = raw(proxy, &world.client, format!("{shape}{smuggled}").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{shape:?}: {answer}");
-        assert!(
-            answer.to_ascii_lowercase().contains("connection: close"),
-            "{shape:?}: {answer}"
-        );
-        assert!(
-            answer.contains(&format!("\"code\":\"{code}\"")),
-            "{shape:?}: {answer}"
-        );
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{shape:?}: {answer}");
+        assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{shape:?}: {answer}");
         assert_eq!(statuses(&answer), ["400"], "{shape:?}: {answer}");
     }
-    assert!(
-        world.server.seen().is_empty(),
-        "the server saw {:?}",
-        world.server.seen()
-    );
+    assert!(world.server.seen().is_empty(), "the server saw {:?}", world.server.seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,12 +211,7 @@ async fn requests_before_a_refused_one_are_answered_first() {
                  GET /four HTTP/1.1\r\nHost: a\r\n\r\n";
     let answer = raw(proxy, &world.client, bytes.as_bytes()).await;
     assert_eq!(statuses(&answer), ["200", "200", "400"], "{answer}");
-    let targets: Vec<String> = world
-        .server
-        .seen()
-        .into_iter()
-        .map(|seen| seen.target)
-        .collect();
+    let targets: Vec<String> = world.server.seen().into_iter().map(|seen| seen.target).collect();
     assert_eq!(targets, ["/one", "/two"]);
 }
 
@@ -296,18 +233,9 @@ async fn http2_requests_that_would_change_on_the_way_are_refused() {
     let (_sidecar, proxy) = world.serving().await;
     let (mut client, _) = Http::two(proxy, &world.client).await;
     for (request, code) in [
-        (
-            Request::get("/").header("host", "other"),
-            "target_host_mismatch",
-        ),
-        (
-            Request::get("/").header("content_length", "3"),
-            "framing_underscore",
-        ),
-        (
-            Request::builder().method("TRACE").uri("/"),
-            "method_refused",
-        ),
+        (Request::get("/").header("host", "other"), "target_host_mismatch"),
+        (Request::get("/").header("content_length", "3"), "framing_underscore"),
+        (Request::builder().method("TRACE").uri("/"), "method_refused"),
     ] {
         let response = client.send(request, Bytes::new()).await;
         assert_eq!(response.status(), 400, "{code}");
@@ -323,15 +251,11 @@ async fn bodies_and_heads_over_the_limit_are_told_so() {
 
     // A length that is announced.
     let (mut client, _) = Http::two(proxy, &world.client).await;
-    let response = client
-        .send(Request::post("/seen"), vec![b'x'; 1_000_001])
-        .await;
+    let response = client.send(Request::post("/seen"), vec![b'x'; 1_000_001]).await;
     assert_eq!(response.status(), 413);
     assert_eq!(json(response).await["error"]["code"], "body_too_large");
     // Exactly the limit.
-    let response = client
-        .send(Request::post("/seen"), vec![b'x'; 1_000_000])
-        .await;
+    let response = client.send(Request::post("/seen"), vec![b'x'; 1_000_000]).await;
     assert_eq!(response.status(), 200);
 
     // A length that nobody announced.
@@ -356,21 +280,13 @@ async fn bodies_and_heads_over_the_limit_are_told_so() {
 
     // Heads.
     for head in [
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-            "x".repeat(9000)
-        ),
-        format!(
-            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-            "x: 1\r\n".repeat(101)
-        ),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: 1\r\n".repeat(101)),
     ] {
         let answer = raw(proxy, &world.client, head.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
-    let response = client
-        .send(Request::get("/").header("x", "x".repeat(9000)), "")
-        .await;
+    let response = client.send(Request::get("/").header("x", "x".repeat(9000)), "").await;
     assert_eq!(response.status(), 431);
     assert_eq!(world.server.seen().len(), 1, "only the one at the limit");
 }
@@ -390,12 +306,7 @@ async fn a_server_that_is_down_is_a_502_that_says_so_and_not_ready() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = free.local_addr().expect("address");
     drop(free);
-    set(
-        &mut config,
-        "upstream",
-        "address",
-        format!("http://{address}"),
-    );
+    set(&mut config, "upstream", "address", format!("http://{address}"));
     let (sidecar, proxy) = world.serving_with(&config).await;
     let (mut client, _) = Http::one(proxy, &world.client).await;
     let response = client.get("/v1/models").await;
@@ -403,19 +314,9 @@ async fn a_server_that_is_down_is_a_502_that_says_so_and_not_ready() {
     let body = json(response).await;
     assert_eq!(body["error"]["code"], "upstream_down");
     assert_eq!(body["error"]["fault"], "upstream");
-    assert!(
-        body["error"]["message"]
-            .as_str()
-            .expect("text")
-            .contains("does not accept")
-    );
-    let readyz = sidecar
-        .readyz(|status, body| status == 503 && body["phase"] == "ready")
-        .await;
-    assert!(
-        readyz["reason"].as_str().expect("text").contains("down"),
-        "{readyz}"
-    );
+    assert!(body["error"]["message"].as_str().expect("text").contains("does not accept"));
+    let readyz = sidecar.readyz(|status, body| status == 503 && body["phase"] == "ready").await;
+    assert!(readyz["reason"].as_str().expect("text").contains("down"), "{readyz}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -425,10 +326,7 @@ async fn readiness_follows_the_servers_health() {
     sidecar.readyz(|status, _| status == 200).await;
     world.server.healthy(false);
     let readyz = sidecar.readyz(|status, _| status == 503).await;
-    assert!(
-        readyz["reason"].as_str().expect("text").contains("503"),
-        "{readyz}"
-    );
+    assert!(readyz["reason"].as_str().expect("text").contains("503"), "{readyz}");
     world.server.healthy(true);
     sidecar.readyz(|status, _| status == 200).await;
 }
@@ -439,22 +337,12 @@ async fn a_server_that_everybody_can_reach_makes_the_sidecar_not_ready() {
     let open = support::server::Server::start_at("0.0.0.0:0").await;
     let mut config = world.config();
     let port = open.address.port();
-    set(
-        &mut config,
-        "upstream",
-        "address",
-        format!("http://127.0.0.1:{port}"),
-    );
+    set(&mut config, "upstream", "address", format!("http://127.0.0.1:{port}"));
     let (sidecar, _proxy) = world.serving_with(&config).await;
     let readyz = sidecar
         .readyz(|status, body| status == 503 && body["reason"].to_string().contains("go around"))
         .await;
-    assert!(
-        readyz["reason"]
-            .as_str()
-            .expect("text")
-            .contains(&format!("0.0.0.0:{port}"))
-    );
+    assert!(readyz["reason"].as_str().expect("text").contains(&format!("0.0.0.0:{port}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -479,9 +367,7 @@ async fn nobody_without_a_certificate_of_the_ca_gets_a_word_in() {
             let versions = [&rustls::version::TLS13];
             let mut stream = connect(proxy, identity, b"http/1.1", &versions).await?;
             // In TLS 1.3 the client learns the server's verdict with its first read.
-            stream
-                .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                .await?;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
             let mut byte = [0; 1];
             stream.read_exact(&mut byte).await
         };
@@ -493,15 +379,8 @@ async fn nobody_without_a_certificate_of_the_ca_gets_a_word_in() {
                 || text.contains("reset"),
             "{text}"
         );
-        let line = sidecar
-            .log_line(|line| line["message"] == "connection refused")
-            .await;
-        assert!(
-            line["remedy"]
-                .as_str()
-                .expect("text")
-                .contains("client_ca_file")
-        );
+        let line = sidecar.log_line(|line| line["message"] == "connection refused").await;
+        assert!(line["remedy"].as_str().expect("text").contains("client_ca_file"));
     }
     assert!(world.server.seen().is_empty());
 }
@@ -527,10 +406,7 @@ async fn a_client_that_is_not_on_the_list_is_a_403() {
     let (mut client, _) = Http::two(proxy, &bob).await;
     let response = client.get("/seen").await;
     assert_eq!(response.status(), 403);
-    assert_eq!(
-        json(response).await["error"]["code"],
-        "client_not_permitted"
-    );
+    assert_eq!(json(response).await["error"]["code"], "client_not_permitted");
     let (mut client, _) = Http::two(proxy, &world.client).await;
     assert_eq!(client.get("/seen").await.status(), 200);
     assert_eq!(world.server.seen().len(), 1);
@@ -541,15 +417,11 @@ async fn upgrades_are_a_501_with_a_reason() {
     let world = World::new().await;
     let (_sidecar, proxy) = world.serving().await;
     let (mut client, _) = Http::one(proxy, &world.client).await;
-    let request = Request::get("/ws")
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket");
+    let request =
+        Request::get("/ws").header("connection", "Upgrade").header("upgrade", "websocket");
     let response = client.send(request, "").await;
     assert_eq!(response.status(), 501);
-    assert_eq!(
-        json(response).await["error"]["code"],
-        "upgrade_not_supported"
-    );
+    assert_eq!(json(response).await["error"]["code"], "upgrade_not_supported");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -619,11 +491,7 @@ async fn a_flood_of_http2_control_frames_ends_the_connection() {
                 () = reading => false,
             }
         });
-        assert!(
-            !taken.await,
-            "a million frames of kind {} were taken",
-            flood[3]
-        );
+        assert!(!taken.await, "a million frames of kind {} were taken", flood[3]);
     }
     // Others are served as before.
     let (mut client, _) = Http::two(proxy, &world.client).await;
@@ -643,13 +511,9 @@ async fn connections_without_requests_and_without_a_handshake_are_closed() {
         let mut answer = Vec::new();
         let _ = within("the idle end", stream.read_to_end(&mut answer)).await;
     }
-    let mut silent = tokio::net::TcpStream::connect(proxy)
-        .await
-        .expect("connects");
+    let mut silent = tokio::net::TcpStream::connect(proxy).await.expect("connects");
     let mut answer = Vec::new();
-    within("the handshake's end", silent.read_to_end(&mut answer))
-        .await
-        .expect("closed");
+    within("the handshake's end", silent.read_to_end(&mut answer)).await.expect("closed");
     assert!(answer.is_empty());
 }
 
@@ -663,9 +527,7 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
         let (tokens, ended) = world.server.stream();
         // More than all buffers on the way hold.
         for _ in 0..64 {
-            tokens
-                .send(Bytes::from(vec![b'x'; 1 << 20]))
-                .expect("streams");
+            tokens.send(Bytes::from(vec![b'x'; 1 << 20])).expect("streams");
         }
         let (mut client, _) = match http2 {
             false => Http::one(proxy, &world.client).await,

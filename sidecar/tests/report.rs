@@ -67,23 +67,16 @@ async fn a_report_verifies_at_both_levels_on_both_protocols() {
         };
         let nonce = Nonce::fresh().expect("random");
         let report = ask(&mut client, &nonce, "certificate").await;
-        let level = verifier
-            .verify(&report, &nonce, &observed, None)
-            .expect("verifies");
+        let level = verifier.verify(&report, &nonce, &observed, None).expect("verifies");
         assert_eq!(level, BindingLevel::Certificate);
-        assert_eq!(
-            (report.model.name.as_str(), report.model.version),
-            ("tiny", MODEL_VERSION)
-        );
+        assert_eq!((report.model.name.as_str(), report.model.version), ("tiny", MODEL_VERSION));
         assert_eq!(report.phase, "ready");
         assert!(report.insecure.is_empty());
         assert!(!report.protections.dumpable && !report.protections.core_files);
 
         let report = ask(&mut client, &nonce, "exporter").await;
         let exporter = Some(observed.exporter);
-        let level = verifier
-            .verify(&report, &nonce, &observed, exporter)
-            .expect("verifies");
+        let level = verifier.verify(&report, &nonce, &observed, exporter).expect("verifies");
         assert_eq!(level, BindingLevel::Channel);
     }
 }
@@ -100,10 +93,7 @@ async fn a_report_of_another_connection_or_nonce_does_not_verify() {
     // Relayed from one connection to another: only the channel level notices.
     let report = ask(&mut client, &nonce, "exporter").await;
     let relayed = verifier.verify(&report, &nonce, &elsewhere, Some(elsewhere.exporter));
-    assert!(
-        matches!(relayed, Err(ReportError::Verify(_))),
-        "{relayed:?}"
-    );
+    assert!(matches!(relayed, Err(ReportError::Verify(_))), "{relayed:?}");
     // Replayed under another nonce.
     let other_nonce = Nonce::fresh().expect("random");
     let replayed = verifier.verify(&report, &other_nonce, &observed, Some(observed.exporter));
@@ -111,10 +101,7 @@ async fn a_report_of_another_connection_or_nonce_does_not_verify() {
     // A weaker report does not pass for a stronger one.
     let weaker = ask(&mut client, &nonce, "certificate").await;
     let passed_off = verifier.verify(&weaker, &nonce, &observed, Some(observed.exporter));
-    assert!(
-        matches!(passed_off, Err(ReportError::Level { .. })),
-        "{passed_off:?}"
-    );
+    assert!(matches!(passed_off, Err(ReportError::Level { .. })), "{passed_off:?}");
     // What was measured and what is said must agree.
     let mut edited = ask(&mut client, &nonce, "exporter").await;
     edited.config_digest[0] ^= 1;
@@ -154,20 +141,11 @@ async fn wrong_questions_are_a_400_and_nothing_below_our_path_is_forwarded() {
         format!("?nonce={nonce}&bind=none"),
         format!("?nonce={nonce}&nonce={nonce}"),
     ] {
-        let response = client
-            .get(&format!("/.well-known/adyton/attestation{query}"))
-            .await;
+        let response = client.get(&format!("/.well-known/adyton/attestation{query}")).await;
         assert_eq!(response.status(), 400, "{query}");
-        assert_eq!(
-            json(response).await["error"]["code"],
-            "bad_attestation_question"
-        );
+        assert_eq!(json(response).await["error"]["code"], "bad_attestation_question");
     }
-    for path in [
-        "/.well-known/adyton/",
-        "/.well-known/adyton/refused",
-        "/.well-known/adyton/x",
-    ] {
+    for path in ["/.well-known/adyton/", "/.well-known/adyton/refused", "/.well-known/adyton/x"] {
         assert_eq!(client.get(path).await.status(), 404, "{path}");
     }
     let post = Request::post(format!("/.well-known/adyton/attestation?nonce={nonce}"));

@@ -36,11 +36,7 @@ pub struct AppraisalRefusal {
 
 impl fmt::Display for AppraisalRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "claims are not acceptable for {} reason(s):",
-            self.reasons.len()
-        )?;
+        write!(f, "claims are not acceptable for {} reason(s):", self.reasons.len())?;
         for reason in &self.reasons {
             write!(f, "\n  {reason}")?;
         }
@@ -67,13 +63,7 @@ pub fn appraise(
     match tdx::appraise(claims, references, policy, now) {
         Ok(matched) => {
             let collateral_expires = claims.collateral.expires;
-            Ok(AttestationResult::assertion(
-                verified,
-                policy,
-                matched,
-                now,
-                collateral_expires,
-            ))
+            Ok(AttestationResult::assertion(verified, policy, matched, now, collateral_expires))
         }
         Err(reasons) => Err(AppraisalRefusal { reasons, verified }),
     }

@@ -41,10 +41,7 @@ impl ReleasePolicy {
     /// this order.
     pub fn parse_toml(text: &str) -> Result<Self, PolicyError> {
         if text.len() > MAX_POLICY_LEN {
-            return Err(PolicyError::TooLarge {
-                got: text.len(),
-                limit: MAX_POLICY_LEN,
-            });
+            return Err(PolicyError::TooLarge { got: text.len(), limit: MAX_POLICY_LEN });
         }
         let policy: Self = toml::from_str(text).map_err(|e| PolicyError::Toml(Box::new(e)))?;
         if ResourcePath::from_uri(&policy.key).is_err() {
@@ -92,13 +89,10 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_name() {
-        for text in [
-            format!("{SMALLEST}allow_debug = true\n"),
-            format!("minimum_version = 1\n{SMALLEST}"),
-        ] {
-            let PolicyError::Toml(source) = refusal(&text) else {
-                panic!("TOML")
-            };
+        for text in
+            [format!("{SMALLEST}allow_debug = true\n"), format!("minimum_version = 1\n{SMALLEST}")]
+        {
+            let PolicyError::Toml(source) = refusal(&text) else { panic!("TOML") };
             assert!(source.to_string().contains("unknown field"), "{source}");
         }
     }
@@ -106,9 +100,7 @@ mod tests {
     #[test]
     fn a_policy_without_rules_for_claims_is_an_error() {
         let text = "key = \"kbs:///acme/model-key/kjv\"";
-        let PolicyError::Toml(source) = refusal(text) else {
-            panic!("TOML")
-        };
+        let PolicyError::Toml(source) = refusal(text) else { panic!("TOML") };
         assert!(source.to_string().contains("appraisal"), "{source}");
     }
 
@@ -116,26 +108,15 @@ mod tests {
     fn a_value_that_cannot_be_meant_is_an_error_with_its_key() {
         for (text, expected) in [
             (SMALLEST.replace("kbs:///", "https://"), "key"),
-            (
-                SMALLEST.replace("\"kjv\"", "\"k j v\""),
-                "appraisal.reference_values",
-            ),
-            (
-                format!("{SMALLEST}registers = [\"rtmr0\"]\n"),
-                "appraisal.registers",
-            ),
-            (
-                format!("{SMALLEST}tcb_status = []\n"),
-                "appraisal.tcb_status",
-            ),
+            (SMALLEST.replace("\"kjv\"", "\"k j v\""), "appraisal.reference_values"),
+            (format!("{SMALLEST}registers = [\"rtmr0\"]\n"), "appraisal.registers"),
+            (format!("{SMALLEST}tcb_status = []\n"), "appraisal.tcb_status"),
             (
                 format!("{SMALLEST}result_lifetime_seconds = 0\n"),
                 "appraisal.result_lifetime_seconds",
             ),
         ] {
-            let PolicyError::Value { key, .. } = refusal(&text) else {
-                panic!("{text}")
-            };
+            let PolicyError::Value { key, .. } = refusal(&text) else { panic!("{text}") };
             assert_eq!(key, expected);
         }
     }
@@ -149,10 +130,8 @@ mod tests {
     #[test]
     fn the_digest_is_of_the_meaning_and_not_of_the_layout() {
         let policy = ReleasePolicy::parse_toml(SMALLEST).expect("a policy");
-        let spelt_out = SMALLEST.replace(
-            "[appraisal]",
-            "# strict\n[appraisal]\ntcb_status = [\"UpToDate\"]",
-        );
+        let spelt_out =
+            SMALLEST.replace("[appraisal]", "# strict\n[appraisal]\ntcb_status = [\"UpToDate\"]");
         let same = ReleasePolicy::parse_toml(&spelt_out).expect("a policy");
         assert_eq!(policy.digest(), same.digest());
         let looser = format!("{SMALLEST}insecure_allow_debug = true\n");

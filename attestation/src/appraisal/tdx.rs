@@ -60,11 +60,8 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) 
             format!("{FIRMWARE}; or accept the status in the policy's `tcb_status`"),
         ));
     }
-    let unaccepted: Vec<&String> = claims
-        .advisory_ids
-        .iter()
-        .filter(|id| !policy.accepted_advisories.contains(*id))
-        .collect();
+    let unaccepted: Vec<&String> =
+        claims.advisory_ids.iter().filter(|id| !policy.accepted_advisories.contains(*id)).collect();
     if !unaccepted.is_empty() {
         let accepted = match policy.accepted_advisories.is_empty() {
             true => "no advisory".to_owned(),
@@ -128,9 +125,7 @@ fn measurements(
         .collect();
     //= attestation/SPEC.md#6
     //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
-    let differences = named
-        .into_iter()
-        .map(|set| (set, against(claims, set, policy)));
+    let differences = named.into_iter().map(|set| (set, against(claims, set, policy)));
     // The nearest set tells most: a new kernel is one register off, a foreign system all of them.
     match differences.min_by_key(|(_, reasons)| reasons.len()) {
         Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
@@ -187,17 +182,11 @@ fn compared<'a>(
         Register::Rtmr1 => ("tdx.measurement.rtmr1", claims.rtmr1, &set.rtmr1),
         Register::Rtmr2 => ("tdx.measurement.rtmr2", claims.rtmr2, &set.rtmr2),
         Register::Rtmr3 => ("tdx.measurement.rtmr3", claims.rtmr3, &set.rtmr3),
-        Register::MrConfigId => (
-            "tdx.measurement.mrconfigid",
-            claims.mrconfigid,
-            &set.mrconfigid,
-        ),
+        Register::MrConfigId => ("tdx.measurement.mrconfigid", claims.mrconfigid, &set.mrconfigid),
         Register::MrOwner => ("tdx.measurement.mrowner", claims.mrowner, &set.mrowner),
-        Register::MrOwnerConfig => (
-            "tdx.measurement.mrownerconfig",
-            claims.mrownerconfig,
-            &set.mrownerconfig,
-        ),
+        Register::MrOwnerConfig => {
+            ("tdx.measurement.mrownerconfig", claims.mrownerconfig, &set.mrownerconfig)
+        }
     }
 }
 
@@ -211,11 +200,7 @@ fn differing<T: ToString>(
     let name = &set.name;
     let expected = match accepted {
         [] => format!("a value listed in set {name}, which lists none"),
-        values => values
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" or "),
+        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
     };
     reason(
         code,
@@ -248,11 +233,7 @@ fn collateral(
             "collateral",
             (
                 format!("issued at most {} days ago", policy.max_collateral_age_days),
-                format!(
-                    "issued {} days ago, at {}",
-                    age / SECONDS_A_DAY,
-                    window.issued
-                ),
+                format!("issued {} days ago, at {}", age / SECONDS_A_DAY, window.issued),
             ),
             REFETCH,
         ));
@@ -262,10 +243,7 @@ fn collateral(
             "tdx.collateral.expired",
             "T15",
             "collateral",
-            (
-                format!("valid at {now}"),
-                format!("valid until {}", window.expires),
-            ),
+            (format!("valid at {now}"), format!("valid until {}", window.expires)),
             REFETCH,
         ));
     }
@@ -275,10 +253,7 @@ fn collateral(
             "tdx.collateral.evaluation",
             "T15",
             "TCB evaluation data number",
-            (
-                format!("at least {minimum}"),
-                claims.tcb_evaluation_data_number.to_string(),
-            ),
+            (format!("at least {minimum}"), claims.tcb_evaluation_data_number.to_string()),
             REFETCH,
         ));
     }
@@ -298,8 +273,5 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
 }
 
 fn joined<T: ToString>(values: impl Iterator<Item = T>) -> String {
-    values
-        .map(|value| value.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }

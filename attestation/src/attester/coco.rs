@@ -53,9 +53,8 @@ impl CocoAttester {
         struct Info {
             tee: Option<String>,
         }
-        let addr = LoopbackAddr::from_url(base_url).ok_or_else(|| AttesterError::Url {
-            got: base_url.chars().take(80).collect(),
-        })?;
+        let addr = LoopbackAddr::from_url(base_url)
+            .ok_or_else(|| AttesterError::Url { got: base_url.chars().take(80).collect() })?;
         let body = ask(addr, INFO, INFO, None, SHORT_TIME, MAX_SHORT_BODY)?;
         let info: Info = serde_json::from_slice(&body)
             .map_err(|source| AttesterError::Json { path: INFO, source })?;
@@ -82,36 +81,17 @@ impl Attester for CocoAttester {
         // alphabet needs no percent-encoding in a query.
         let runtime_data = URL_SAFE_NO_PAD.encode(report_data.as_bytes());
         let target = format!("{EVIDENCE}?runtime_data={runtime_data}&encoding=base64");
-        let body = ask(
-            self.addr,
-            EVIDENCE,
-            &target,
-            None,
-            EVIDENCE_TIME,
-            MAX_EVIDENCE_FILE_LEN,
-        )?;
-        let evidence = serde_json::from_slice(&body).map_err(|source| AttesterError::Json {
-            path: EVIDENCE,
-            source,
-        })?;
+        let body = ask(self.addr, EVIDENCE, &target, None, EVIDENCE_TIME, MAX_EVIDENCE_FILE_LEN)?;
+        let evidence = serde_json::from_slice(&body)
+            .map_err(|source| AttesterError::Json { path: EVIDENCE, source })?;
         confirm(NAME, self.tee, evidence, report_data)
     }
 
     fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
         event.line()?;
-        let body = serde_json::to_vec(event).map_err(|source| AttesterError::Json {
-            path: EVENTS,
-            source,
-        })?;
-        ask(
-            self.addr,
-            EVENTS,
-            EVENTS,
-            Some(&body),
-            SHORT_TIME,
-            MAX_SHORT_BODY,
-        )
-        .map(drop)
+        let body = serde_json::to_vec(event)
+            .map_err(|source| AttesterError::Json { path: EVENTS, source })?;
+        ask(self.addr, EVENTS, EVENTS, Some(&body), SHORT_TIME, MAX_SHORT_BODY).map(drop)
     }
 }
 
@@ -124,21 +104,16 @@ fn ask(
     max_body: usize,
 ) -> Result<Vec<u8>, AttesterError> {
     let answer = exchange(addr, target, json, time, max_body).map_err(|e| match e {
-        LoopbackError::Io(source) => AttesterError::Unreachable {
-            address: addr.to_string(),
-            source,
-        },
+        LoopbackError::Io(source) => {
+            AttesterError::Unreachable { address: addr.to_string(), source }
+        }
         LoopbackError::Malformed(reason) => AttesterError::Http { path, reason },
     })?;
     match answer.status {
         200 => Ok(answer.body),
         403 => Err(AttesterError::Forbidden { path }),
         404 => Err(AttesterError::NotEnabled { path }),
-        status => Err(AttesterError::Status {
-            path,
-            status,
-            detail: printable(&answer.body),
-        }),
+        status => Err(AttesterError::Status { path, status, detail: printable(&answer.body) }),
     }
 }
 

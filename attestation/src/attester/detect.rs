@@ -23,10 +23,7 @@ pub struct DetectionOptions {
 
 impl Default for DetectionOptions {
     fn default() -> Self {
-        Self {
-            tsm_path: PathBuf::from(DEFAULT_ROOT),
-            coco_url: DEFAULT_URL.to_owned(),
-        }
+        Self { tsm_path: PathBuf::from(DEFAULT_ROOT), coco_url: DEFAULT_URL.to_owned() }
     }
 }
 
@@ -93,10 +90,7 @@ pub fn detect(options: &DetectionOptions) -> Result<Detected, AttesterError> {
                 tried.push(Tried { source, outcome });
                 return Ok(Detected { attester, tried });
             }
-            Err(error) => tried.push(Tried {
-                source,
-                outcome: with_causes(&error),
-            }),
+            Err(error) => tried.push(Tried { source, outcome: with_causes(&error) }),
         }
     }
     Err(AttesterError::NoTee { tried })
@@ -128,13 +122,7 @@ mod tests {
 
     fn options(coco_url: String) -> (DetectionOptions, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        (
-            DetectionOptions {
-                tsm_path: dir.path().join("absent"),
-                coco_url,
-            },
-            dir,
-        )
+        (DetectionOptions { tsm_path: dir.path().join("absent"), coco_url }, dir)
     }
 
     #[test]
@@ -150,10 +138,7 @@ mod tests {
         assert!(tried[0].outcome.contains("mount"), "{}", tried[0]);
         assert!(tried[1].outcome.contains("does not answer"), "{}", tried[1]);
         let error = AttesterError::NoTee { tried }.to_string();
-        assert!(
-            error.contains("tsm: ") && error.contains("coco: "),
-            "{error}"
-        );
+        assert!(error.contains("tsm: ") && error.contains("coco: "), "{error}");
     }
 
     #[test]

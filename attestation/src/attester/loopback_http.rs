@@ -88,9 +88,7 @@ pub(super) fn exchange(
     let started = Instant::now();
     let mut stream = TcpStream::connect_timeout(&addr.0, CONNECT_TIMEOUT.min(time))
         .map_err(LoopbackError::Io)?;
-    stream
-        .set_write_timeout(Some(time))
-        .map_err(LoopbackError::Io)?;
+    stream.set_write_timeout(Some(time)).map_err(LoopbackError::Io)?;
     let mut request = Vec::new();
     let method = if json.is_some() { "POST" } else { "GET" };
     let head = format!(
@@ -123,9 +121,7 @@ pub(super) fn exchange(
         if left.is_zero() {
             return Err(LoopbackError::Io(io::ErrorKind::TimedOut.into()));
         }
-        stream
-            .set_read_timeout(Some(left))
-            .map_err(LoopbackError::Io)?;
+        stream.set_read_timeout(Some(left)).map_err(LoopbackError::Io)?;
         match stream.read(&mut chunk) {
             Ok(0) => ended = true,
             Ok(got) => received.extend_from_slice(chunk.get(..got).unwrap_or_default()),
@@ -155,9 +151,7 @@ fn parse(bytes: &[u8], ended: bool, max_body: usize) -> Result<Option<Answer>, L
         Ok(_) => return Err(LoopbackError::Malformed("its head is longer than allowed")),
         Err(_) => return Err(LoopbackError::Malformed("it is not HTTP/1.1")),
     };
-    let status = response
-        .code
-        .ok_or(LoopbackError::Malformed("it has no status"))?;
+    let status = response.code.ok_or(LoopbackError::Malformed("it has no status"))?;
     if status < 200 {
         return Err(LoopbackError::Malformed("it is an interim response"));
     }

@@ -44,9 +44,7 @@ pub trait Attester: Send + Sync {
     /// source. What was released before stays released: the caller decides how much that matters.
     fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
         let _ = event;
-        Err(AttesterError::NoEvents {
-            attester: self.name(),
-        })
+        Err(AttesterError::NoEvents { attester: self.name() })
     }
 }
 
@@ -67,10 +65,7 @@ impl RuntimeEvent<'_> {
         let word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
         let one_line = !self.content.contains(char::is_control);
         if word(self.domain) && word(self.operation) && one_line {
-            Ok(format!(
-                "{} {} {}",
-                self.domain, self.operation, self.content
-            ))
+            Ok(format!("{} {} {}", self.domain, self.operation, self.content))
         } else {
             Err(AttesterError::Event)
         }
@@ -242,17 +237,9 @@ fn confirm(
     if got == *expected {
         return Ok(primary_evidence);
     }
-    Err(AttesterError::ReportData {
-        attester,
-        expected: Box::new(*expected),
-        got: Box::new(got),
-    })
+    Err(AttesterError::ReportData { attester, expected: Box::new(*expected), got: Box::new(got) })
 }
 
 fn list(tried: &[Tried]) -> String {
-    tried
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -60,11 +60,8 @@ struct Backoff {
     longest: Duration,
 }
 
-const BACKOFF: Backoff = Backoff {
-    attempts: 10,
-    first: Duration::from_millis(50),
-    longest: Duration::from_secs(4),
-};
+const BACKOFF: Backoff =
+    Backoff { attempts: 10, first: Duration::from_millis(50), longest: Duration::from_secs(4) };
 
 /// The few operations on configfs. A test stands in for the kernel here.
 trait ConfigFs: Send + Sync {
@@ -135,21 +132,12 @@ impl TsmAttester {
     /// [`AttesterError::Tsm`] when `root` is missing or may not be written,
     /// [`AttesterError::Unsupported`] for another platform than TDX.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self, AttesterError> {
-        let paths = Paths {
-            root: root.into(),
-            event_log: EVENT_LOG.into(),
-            rtmr3: RTMR3.into(),
-        };
+        let paths = Paths { root: root.into(), event_log: EVENT_LOG.into(), rtmr3: RTMR3.into() };
         Self::with(paths, Box::new(KernelConfigFs), BACKOFF)
     }
 
     fn with(paths: Paths, fs: Box<dyn ConfigFs>, backoff: Backoff) -> Result<Self, AttesterError> {
-        let attester = Self {
-            paths,
-            fs,
-            backoff,
-            one_at_a_time: Mutex::new(()),
-        };
+        let attester = Self { paths, fs, backoff, one_at_a_time: Mutex::new(()) };
         attester.item()?.require_tdx()?;
         Ok(attester)
     }
@@ -157,17 +145,9 @@ impl TsmAttester {
     fn item(&self) -> Result<Item<'_>, AttesterError> {
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random).map_err(|_| AttesterError::Random)?;
-        let path = self
-            .paths
-            .root
-            .join(format!("adyton-{}", hex::encode(random)));
-        self.fs
-            .make_item(&path)
-            .map_err(|source| failed("make", &path, source))?;
-        Ok(Item {
-            attester: self,
-            path,
-        })
+        let path = self.paths.root.join(format!("adyton-{}", hex::encode(random)));
+        self.fs.make_item(&path).map_err(|source| failed("make", &path, source))?;
+        Ok(Item { attester: self, path })
     }
 
     fn event_log(&self) -> Result<Value, AttesterError> {
@@ -198,10 +178,7 @@ impl Attester for TsmAttester {
 
     fn collect(&self, report_data: &ReportData) -> Result<Value, AttesterError> {
         // The lock guards no data, so a panic of another thread leaves nothing half-done.
-        let _turn = self
-            .one_at_a_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let item = self.item()?;
         item.require_tdx()?;
         item.require_generation(0)?;
@@ -239,15 +216,8 @@ impl Item<'_> {
         if provider == TDX_PROVIDER {
             return Ok(());
         }
-        let got = provider
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(32)
-            .collect();
-        Err(AttesterError::Unsupported {
-            attester: NAME,
-            got,
-        })
+        let got = provider.chars().filter(|c| !c.is_control()).take(32).collect();
+        Err(AttesterError::Unsupported { attester: NAME, got })
     }
 
     fn require_generation(&self, expected: u64) -> Result<(), AttesterError> {
@@ -256,19 +226,12 @@ impl Item<'_> {
             path: self.path.join("generation").display().to_string(),
             reason: "it is not a number",
         })?;
-        if got == expected {
-            Ok(())
-        } else {
-            Err(AttesterError::TsmGeneration { expected, got })
-        }
+        if got == expected { Ok(()) } else { Err(AttesterError::TsmGeneration { expected, got }) }
     }
 
     fn write(&self, attribute: &str, bytes: &[u8]) -> Result<(), AttesterError> {
         let path = self.path.join(attribute);
-        self.attester
-            .fs
-            .write(&path, bytes)
-            .map_err(|source| failed("write", &path, source))
+        self.attester.fs.write(&path, bytes).map_err(|source| failed("write", &path, source))
     }
 
     fn text(&self, attribute: &str) -> Result<String, AttesterError> {
@@ -285,11 +248,7 @@ impl Item<'_> {
     /// Reads the quote; while the platform is busy with another, again for a while.
     fn outblob(&self) -> Result<Vec<u8>, AttesterError> {
         let path = self.path.join("outblob");
-        let Backoff {
-            mut attempts,
-            first: mut pause,
-            longest,
-        } = self.attester.backoff;
+        let Backoff { mut attempts, first: mut pause, longest } = self.attester.backoff;
         loop {
             match self.attester.fs.read(&path, MAX_QUOTE_LEN) {
                 Ok(quote) => return Ok(quote),
@@ -342,12 +301,7 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
         _ if source.raw_os_error() == Some(ENXIO) => "load the kernel module tdx_guest",
         _ => "see the kernel log of the guest",
     };
-    AttesterError::Tsm {
-        step,
-        path: path.display().to_string(),
-        remedy,
-        source,
-    }
+    AttesterError::Tsm { step, path: path.display().to_string(), remedy, source }
 }
 
 #[cfg(test)]

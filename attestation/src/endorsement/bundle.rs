@@ -39,23 +39,15 @@ impl EndorsementBundle {
             let bundle: BundleJson =
                 serde_json::from_value(value).map_err(EndorsementError::Json)?;
             if bundle.version != 1 {
-                return Err(EndorsementError::Version {
-                    got: bundle.version,
-                });
+                return Err(EndorsementError::Version { got: bundle.version });
             }
             bundle.tdx
         } else {
             vec![serde_json::from_value(value).map_err(EndorsementError::Json)?]
         };
-        limit(
-            "number of platform types",
-            entries.len(),
-            MAX_ENDORSEMENT_ENTRIES,
-        )?;
-        let tdx = entries
-            .into_iter()
-            .map(IntelEndorsements::from_json)
-            .collect::<Result<_, _>>()?;
+        limit("number of platform types", entries.len(), MAX_ENDORSEMENT_ENTRIES)?;
+        let tdx =
+            entries.into_iter().map(IntelEndorsements::from_json).collect::<Result<_, _>>()?;
         Ok(Self { tdx })
     }
 
@@ -104,14 +96,11 @@ impl EndorsementBundle {
     /// one that isn't, then the newest. Which one is chosen decides about no check: all of them run
     /// on it.
     pub(crate) fn select(&self, fmspc: Fmspc, now: UnixTime) -> Option<&IntelEndorsements> {
-        self.tdx
-            .iter()
-            .filter(|entry| entry.fmspc() == fmspc)
-            .max_by_key(|entry| {
-                let dates = entry.tcb_info_dates();
-                let valid = dates.issued <= now && now <= dates.next_update;
-                (entry.is_tdx(), valid, dates.issued)
-            })
+        self.tdx.iter().filter(|entry| entry.fmspc() == fmspc).max_by_key(|entry| {
+            let dates = entry.tcb_info_dates();
+            let valid = dates.issued <= now && now <= dates.next_update;
+            (entry.is_tdx(), valid, dates.issued)
+        })
     }
 }
 

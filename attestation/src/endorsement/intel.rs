@@ -35,10 +35,7 @@ pub(super) struct CollateralJson {
     qe_identity: String,
     qe_identity_signature: String,
     #[serde(default)]
-    #[expect(
-        dead_code,
-        reason = "accepted in files and never used, see the module's text"
-    )]
+    #[expect(dead_code, reason = "accepted in files and never used, see the module's text")]
     pck_certificate_chain: Option<String>,
 }
 
@@ -64,16 +61,8 @@ pub struct DocumentDates {
 
 impl IntelEndorsements {
     pub(super) fn from_json(wire: CollateralJson) -> Result<Self, EndorsementError> {
-        bounded(
-            "pck_crl_issuer_chain",
-            &wire.pck_crl_issuer_chain,
-            MAX_CERTIFICATE_CHAIN_LEN,
-        )?;
-        bounded(
-            "tcb_info_issuer_chain",
-            &wire.tcb_info_issuer_chain,
-            MAX_CERTIFICATE_CHAIN_LEN,
-        )?;
+        bounded("pck_crl_issuer_chain", &wire.pck_crl_issuer_chain, MAX_CERTIFICATE_CHAIN_LEN)?;
+        bounded("tcb_info_issuer_chain", &wire.tcb_info_issuer_chain, MAX_CERTIFICATE_CHAIN_LEN)?;
         bounded(
             "qe_identity_issuer_chain",
             &wire.qe_identity_issuer_chain,
@@ -81,11 +70,7 @@ impl IntelEndorsements {
         )?;
         bounded("tcb_info", &wire.tcb_info, MAX_TCB_JSON_LEN)?;
         bounded("qe_identity", &wire.qe_identity, MAX_TCB_JSON_LEN)?;
-        bounded(
-            "root_ca_crl",
-            &wire.root_ca_crl,
-            MAX_CRL_LEN.saturating_mul(2),
-        )?;
+        bounded("root_ca_crl", &wire.root_ca_crl, MAX_CRL_LEN.saturating_mul(2))?;
         bounded("pck_crl", &wire.pck_crl, MAX_CRL_LEN.saturating_mul(2))?;
         bounded("tcb_info_signature", &wire.tcb_info_signature, 128)?;
         bounded("qe_identity_signature", &wire.qe_identity_signature, 128)?;
@@ -104,43 +89,21 @@ impl IntelEndorsements {
             //# A Verifier MUST NOT use a certificate chain inside collateral in place of the quote's.
             pck_certificate_chain: None,
         };
-        let tcb_info: TcbInfo =
-            serde_json::from_str(&collateral.tcb_info).map_err(|_| EndorsementError::Member {
-                member: "tcb_info",
-                expected: "TCB info JSON",
-            })?;
+        let tcb_info: TcbInfo = serde_json::from_str(&collateral.tcb_info).map_err(|_| {
+            EndorsementError::Member { member: "tcb_info", expected: "TCB info JSON" }
+        })?;
         let qe_identity: QeIdentity =
             serde_json::from_str(&collateral.qe_identity).map_err(|_| {
-                EndorsementError::Member {
-                    member: "qe_identity",
-                    expected: "QE identity JSON",
-                }
+                EndorsementError::Member { member: "qe_identity", expected: "QE identity JSON" }
             })?;
-        let fmspc = tcb_info
-            .fmspc
-            .parse()
-            .map_err(|_| EndorsementError::Member {
-                member: "tcb_info.fmspc",
-                expected: "six bytes in hex",
-            })?;
-        let tcb_info_dates = dates(
-            "tcb_info dates",
-            &tcb_info.issue_date,
-            &tcb_info.next_update,
-        )?;
-        let qe_identity_dates = dates(
-            "qe_identity dates",
-            &qe_identity.issue_date,
-            &qe_identity.next_update,
-        )?;
-        Ok(Self {
-            collateral,
-            tcb_info,
-            qe_identity,
-            fmspc,
-            tcb_info_dates,
-            qe_identity_dates,
-        })
+        let fmspc = tcb_info.fmspc.parse().map_err(|_| EndorsementError::Member {
+            member: "tcb_info.fmspc",
+            expected: "six bytes in hex",
+        })?;
+        let tcb_info_dates = dates("tcb_info dates", &tcb_info.issue_date, &tcb_info.next_update)?;
+        let qe_identity_dates =
+            dates("qe_identity dates", &qe_identity.issue_date, &qe_identity.next_update)?;
+        Ok(Self { collateral, tcb_info, qe_identity, fmspc, tcb_info_dates, qe_identity_dates })
     }
 
     /// The wire form again, without a PCK certificate chain.
@@ -199,20 +162,13 @@ impl IntelEndorsements {
 
 fn bounded(what: &'static str, text: &str, limit: usize) -> Result<(), EndorsementError> {
     if text.len() > limit {
-        return Err(EndorsementError::TooLarge {
-            what,
-            got: text.len(),
-            limit,
-        });
+        return Err(EndorsementError::TooLarge { what, got: text.len(), limit });
     }
     Ok(())
 }
 
 fn unhex(member: &'static str, text: &str) -> Result<Vec<u8>, EndorsementError> {
-    hex::decode(text).map_err(|_| EndorsementError::Member {
-        member,
-        expected: "hex",
-    })
+    hex::decode(text).map_err(|_| EndorsementError::Member { member, expected: "hex" })
 }
 
 fn dates(
@@ -221,13 +177,8 @@ fn dates(
     next_update: &str,
 ) -> Result<DocumentDates, EndorsementError> {
     let parse = |text| {
-        UnixTime::parse_rfc3339(text).ok_or(EndorsementError::Member {
-            member,
-            expected: "RFC 3339 timestamps",
-        })
+        UnixTime::parse_rfc3339(text)
+            .ok_or(EndorsementError::Member { member, expected: "RFC 3339 timestamps" })
     };
-    Ok(DocumentDates {
-        issued: parse(issued)?,
-        next_update: parse(next_update)?,
-    })
+    Ok(DocumentDates { issued: parse(issued)?, next_update: parse(next_update)? })
 }

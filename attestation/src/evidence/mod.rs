@@ -70,9 +70,7 @@ impl FromStr for Tee {
     fn from_str(name: &str) -> Result<Self, UnsupportedTee> {
         match name {
             "tdx" => Ok(Self::Tdx),
-            other => Err(UnsupportedTee {
-                name: other.chars().take(64).collect(),
-            }),
+            other => Err(UnsupportedTee { name: other.chars().take(64).collect() }),
         }
     }
 }
@@ -85,9 +83,7 @@ impl Serialize for Tee {
 
 impl<'de> Deserialize<'de> for Tee {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -222,24 +218,16 @@ impl EvidenceError {
                 format!("{got} bytes"),
                 DAMAGED,
             ),
-            Self::Truncated {
-                field,
-                needed,
-                left,
-            } => (
+            Self::Truncated { field, needed, left } => (
                 "evidence.truncated",
                 field,
                 format!("{needed} bytes"),
                 format!("{left} bytes"),
                 DAMAGED,
             ),
-            Self::Version { got } => (
-                "tdx.quote.version",
-                "version",
-                "4 or 5".into(),
-                got.to_string(),
-                PLATFORM,
-            ),
+            Self::Version { got } => {
+                ("tdx.quote.version", "version", "4 or 5".into(), got.to_string(), PLATFORM)
+            }
             Self::AttestationKeyType { got } => (
                 "tdx.quote.attestation-key-type",
                 "attestation key type",
@@ -254,25 +242,13 @@ impl EvidenceError {
                 format!("{got:#010x}"),
                 "send TDX Evidence; SGX and other TEEs are not supported",
             ),
-            Self::BodyType { got } => (
-                "tdx.quote.body-type",
-                "body type",
-                "2, 3 or 4".into(),
-                got.to_string(),
-                PLATFORM,
-            ),
-            Self::BodySize { expected, got, .. } => (
-                "tdx.quote.body-size",
-                "body size",
-                expected.to_string(),
-                got.to_string(),
-                DAMAGED,
-            ),
-            Self::CertificationType {
-                what,
-                expected,
-                got,
-            } => (
+            Self::BodyType { got } => {
+                ("tdx.quote.body-type", "body type", "2, 3 or 4".into(), got.to_string(), PLATFORM)
+            }
+            Self::BodySize { expected, got, .. } => {
+                ("tdx.quote.body-size", "body size", expected.to_string(), got.to_string(), DAMAGED)
+            }
+            Self::CertificationType { what, expected, got } => (
                 "tdx.quote.certification-type",
                 what,
                 expected.to_string(),
@@ -380,26 +356,18 @@ fn bounded(what: &'static str, got: usize, limit: usize) -> Result<(), EvidenceE
 }
 
 fn is_hex(text: &str) -> bool {
-    text.strip_prefix("0x")
-        .unwrap_or(text)
-        .bytes()
-        .all(|b| b.is_ascii_hexdigit())
+    text.strip_prefix("0x").unwrap_or(text).bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn parse_json_file(text: &str) -> Result<Evidence, EvidenceError> {
-    let value: Value = serde_json::from_str(text).map_err(|_| EvidenceError::Encoding {
-        what: "Evidence file",
-        expected: "JSON",
-    })?;
+    let value: Value = serde_json::from_str(text)
+        .map_err(|_| EvidenceError::Encoding { what: "Evidence file", expected: "JSON" })?;
     match value.get("evidence") {
         Some(evidence) => {
             let tee = value
                 .get("tee")
                 .and_then(Value::as_str)
-                .ok_or(EvidenceError::Encoding {
-                    what: "tee",
-                    expected: "the name of a TEE",
-                })?;
+                .ok_or(EvidenceError::Encoding { what: "tee", expected: "the name of a TEE" })?;
             Evidence::parse_kbs(tee.parse()?, evidence)
         }
         None => Evidence::parse_kbs(Tee::Tdx, &value),
@@ -410,10 +378,7 @@ fn parse_kbs_tdx(primary_evidence: &Value) -> Result<Evidence, EvidenceError> {
     let quote = primary_evidence
         .get("quote")
         .and_then(Value::as_str)
-        .ok_or(EvidenceError::Encoding {
-            what: "quote",
-            expected: "a base64 string",
-        })?;
+        .ok_or(EvidenceError::Encoding { what: "quote", expected: "a base64 string" })?;
     let quote = base64_bounded("quote", quote, MAX_QUOTE_LEN)?;
     let evidence = TdxEvidence::parse(&quote)?;
     match primary_evidence.get("cc_eventlog") {
@@ -431,15 +396,10 @@ fn parse_kbs_tdx(primary_evidence: &Value) -> Result<Evidence, EvidenceError> {
 
 fn base64_bounded(what: &'static str, text: &str, limit: usize) -> Result<Vec<u8>, EvidenceError> {
     // Three bytes a group of four characters: an upper bound before anything is decoded.
-    bounded(
-        what,
-        text.len().div_ceil(4).saturating_mul(3),
-        limit.saturating_add(3),
-    )?;
-    let bytes = STANDARD.decode(text).map_err(|_| EvidenceError::Encoding {
-        what,
-        expected: "standard base64 with padding",
-    })?;
+    bounded(what, text.len().div_ceil(4).saturating_mul(3), limit.saturating_add(3))?;
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|_| EvidenceError::Encoding { what, expected: "standard base64 with padding" })?;
     bounded(what, bytes.len(), limit)?;
     Ok(bytes)
 }

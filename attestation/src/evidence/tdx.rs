@@ -201,9 +201,7 @@ impl TdxEvidence {
 
         let quote_len = bytes.len().saturating_sub(input.rest.len());
         if let Some(at) = input.rest.iter().position(|byte| *byte != 0) {
-            return Err(EvidenceError::TrailingBytes {
-                offset: quote_len.saturating_add(at),
-            });
+            return Err(EvidenceError::TrailingBytes { offset: quote_len.saturating_add(at) });
         }
         let raw = bytes.get(..quote_len).unwrap_or(bytes).to_vec();
         let quote = TdxQuote {
@@ -216,11 +214,7 @@ impl TdxEvidence {
             signature,
             signed_len,
         };
-        Ok(Self {
-            raw,
-            quote,
-            event_log: EventLog::Absent,
-        })
+        Ok(Self { raw, quote, event_log: EventLog::Absent })
     }
 
     pub(super) fn with_event_log(mut self, log: Vec<u8>) -> Self {
@@ -274,11 +268,7 @@ impl BodyType {
             got => return Err(EvidenceError::BodyType { got }),
         };
         if said != expected {
-            return Err(EvidenceError::BodySize {
-                body_type: number,
-                expected,
-                got: said,
-            });
+            return Err(EvidenceError::BodySize { body_type: number, expected, got: said });
         }
         Ok(body_type)
     }
@@ -339,18 +329,10 @@ impl QuoteSignature {
         let qe_report_signature = inner.array("QE report signature")?;
         let auth_len = u32::from(inner.u16("QE authentication data length")?);
         let qe_auth_data = inner.bytes("QE authentication data", auth_len)?;
-        bounded(
-            "QE authentication data",
-            qe_auth_data.len(),
-            MAX_QE_AUTH_DATA_LEN,
-        )?;
+        bounded("QE authentication data", qe_auth_data.len(), MAX_QE_AUTH_DATA_LEN)?;
         let pck_chain_pem =
             inner.certification("PCK certification data", CERTIFICATION_PCK_CHAIN)?;
-        bounded(
-            "PCK certificate chain",
-            pck_chain_pem.len(),
-            MAX_CERTIFICATE_CHAIN_LEN,
-        )?;
+        bounded("PCK certificate chain", pck_chain_pem.len(), MAX_CERTIFICATE_CHAIN_LEN)?;
         inner.finish("certification data")?;
         Ok(Self {
             signature,
@@ -370,14 +352,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], EvidenceError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(EvidenceError::Truncated {
-                field,
-                needed: N,
-                left: self.rest.len(),
-            })?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(EvidenceError::Truncated {
+            field,
+            needed: N,
+            left: self.rest.len(),
+        })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -392,14 +371,11 @@ impl<'a> Reader<'a> {
 
     fn bytes(&mut self, field: &'static str, len: u32) -> Result<&'a [u8], EvidenceError> {
         let needed = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) = self
-            .rest
-            .split_at_checked(needed)
-            .ok_or(EvidenceError::Truncated {
-                field,
-                needed,
-                left: self.rest.len(),
-            })?;
+        let (head, rest) = self.rest.split_at_checked(needed).ok_or(EvidenceError::Truncated {
+            field,
+            needed,
+            left: self.rest.len(),
+        })?;
         self.rest = rest;
         Ok(head)
     }
@@ -411,11 +387,7 @@ impl<'a> Reader<'a> {
     ) -> Result<&'a [u8], EvidenceError> {
         let got = self.u16(what)?;
         if got != expected {
-            return Err(EvidenceError::CertificationType {
-                what,
-                expected,
-                got,
-            });
+            return Err(EvidenceError::CertificationType { what, expected, got });
         }
         let len = self.u32(what)?;
         self.bytes(what, len)

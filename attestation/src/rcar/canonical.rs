@@ -37,10 +37,7 @@ pub fn device_runtime_data(nonce: &str, tee_pubkey: &TeePublicKey) -> String {
 #[must_use]
 pub fn sha384(text: &str) -> [u8; 48] {
     let mut out = [0; 48];
-    for (to, from) in out
-        .iter_mut()
-        .zip(digest(&SHA384, text.as_bytes()).as_ref())
-    {
+    for (to, from) in out.iter_mut().zip(digest(&SHA384, text.as_bytes()).as_ref()) {
         *to = *from;
     }
     out
@@ -68,9 +65,8 @@ fn push_nonce_and_key(text: &mut String, nonce: &str, tee_pubkey: &TeePublicKey)
 /// RFC 8785 §3.2.2.2: two-character escapes where JSON has them, `\u00xx` in lower case for the
 /// other control characters, everything else as it is.
 fn push_string(text: &mut String, value: &str) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
+    const HEX: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     text.push('"');
     for c in value.chars() {
         match c {

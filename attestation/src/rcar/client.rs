@@ -90,14 +90,7 @@ impl AwaitingChallenge {
         }
         let nonce = challenge.nonce.clone();
         let report_data = primary_report_data(&nonce, &key.public(), "");
-        Ok((
-            report_data,
-            AwaitingEvidence {
-                nonce,
-                key,
-                init_data: None,
-            },
-        ))
+        Ok((report_data, AwaitingEvidence { nonce, key, init_data: None }))
     }
 }
 
@@ -114,14 +107,8 @@ impl AwaitingEvidence {
     pub fn with_evidence(self, primary_evidence: Value) -> (Attestation, AwaitingToken) {
         let attestation = Attestation {
             init_data: self.init_data,
-            runtime_data: RuntimeData {
-                nonce: self.nonce,
-                tee_pubkey: self.key.public(),
-            },
-            tee_evidence: TeeEvidence {
-                primary_evidence,
-                additional_evidence: String::new(),
-            },
+            runtime_data: RuntimeData { nonce: self.nonce, tee_pubkey: self.key.public() },
+            tee_evidence: TeeEvidence { primary_evidence, additional_evidence: String::new() },
         };
         (attestation, AwaitingToken { key: self.key })
     }
@@ -131,10 +118,7 @@ impl AwaitingToken {
     /// Takes the KBS's acceptance.
     #[must_use]
     pub fn on_token(self, response: AttestResponse) -> Attested {
-        Attested {
-            key: self.key,
-            token: response.token,
-        }
+        Attested { key: self.key, token: response.token }
     }
 }
 

@@ -179,11 +179,7 @@ struct ProtectedHeader {
         skip_serializing_if = "Option::is_none"
     )]
     minimum_model_version: Option<u64>,
-    #[serde(
-        rename = "adyton.resource",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "adyton.resource", default, skip_serializing_if = "Option::is_none")]
     resource: Option<ResourcePath>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epk: Option<EphemeralKey>,
@@ -204,12 +200,7 @@ pub(super) struct EphemeralKey {
 impl EphemeralKey {
     fn of(key: &TeePublicKey) -> Self {
         let (x, y) = key.coordinates();
-        Self {
-            crv: key.curve().as_str().to_owned(),
-            kty: "EC".to_owned(),
-            x,
-            y,
-        }
+        Self { crv: key.curve().as_str().to_owned(), kty: "EC".to_owned(), x, y }
     }
 }
 
@@ -243,9 +234,7 @@ pub(super) fn seal_with_header(
     make_header: impl FnOnce(EphemeralKey) -> Result<Vec<u8>, JweError>,
 ) -> Result<JweResponse, JweError> {
     if plaintext.len() > MAX_SECRET {
-        return Err(JweError::SecretTooLong {
-            got: plaintext.len(),
-        });
+        return Err(JweError::SecretTooLong { got: plaintext.len() });
     }
     let ephemeral = TeeKeyPair::generate_on(key.curve()).map_err(|_| JweError::Random)?;
     let mut cek = Zeroizing::new([0_u8; CEK_LEN]);
@@ -372,19 +361,13 @@ fn parse_header(protected: &str) -> Result<ProtectedHeader, JweError> {
             || name.starts_with(OUR_PREFIX)
     };
     if let Some(member) = header.others.keys().find(meaningful) {
-        return Err(JweError::Member {
-            member: shortened(member),
-        });
+        return Err(JweError::Member { member: shortened(member) });
     }
     if header.alg != KEY_ALGORITHM {
-        return Err(JweError::KeyAlgorithm {
-            got: shortened(&header.alg),
-        });
+        return Err(JweError::KeyAlgorithm { got: shortened(&header.alg) });
     }
     if header.enc != CONTENT_ALGORITHM {
-        return Err(JweError::ContentAlgorithm {
-            got: shortened(&header.enc),
-        });
+        return Err(JweError::ContentAlgorithm { got: shortened(&header.enc) });
     }
     Ok(header)
 }
@@ -393,9 +376,7 @@ fn ephemeral_key(epk: Option<&EphemeralKey>) -> Result<TeePublicKey, JweError> {
     let refused = JweError::EphemeralKey;
     let epk = epk.ok_or(refused(TeeKeyError::Member { member: "epk" }))?;
     if epk.kty != "EC" {
-        return Err(refused(TeeKeyError::KeyType {
-            got: shortened(&epk.kty),
-        }));
+        return Err(refused(TeeKeyError::KeyType { got: shortened(&epk.kty) }));
     }
     let curve = Curve::parse(&epk.crv).map_err(refused)?;
     TeePublicKey::from_coordinates(curve, &epk.x, &epk.y).map_err(refused)
@@ -428,25 +409,15 @@ fn content_cipher(cek: &Zeroizing<[u8; CEK_LEN]>) -> Result<LessSafeKey, JweErro
 fn bounded(member: &'static str, text: &str, max_bytes: usize) -> Result<Vec<u8>, JweError> {
     let limit = max_bytes.div_ceil(3).saturating_mul(4);
     if text.len() > limit {
-        return Err(JweError::TooLong {
-            member,
-            got: text.len(),
-            limit,
-        });
+        return Err(JweError::TooLong { member, got: text.len(), limit });
     }
-    URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| JweError::Base64 { member })
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| JweError::Base64 { member })
 }
 
 fn exact<const N: usize>(member: &'static str, text: &str) -> Result<[u8; N], JweError> {
     let bytes = bounded(member, text, 256)?;
     let got = bytes.len();
-    bytes.try_into().map_err(|_| JweError::Length {
-        member,
-        got,
-        expected: N,
-    })
+    bytes.try_into().map_err(|_| JweError::Length { member, got, expected: N })
 }
 
 /// At most 64 characters of what a peer sent, for an error text.

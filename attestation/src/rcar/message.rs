@@ -146,19 +146,14 @@ impl ErrorInformation {
     /// Adds the redacted reasons of a refusal.
     #[must_use]
     pub fn with_refusal(mut self, decision: impl Into<String>, codes: Vec<String>) -> Self {
-        self.adyton = Some(RefusalInformation {
-            decision: decision.into(),
-            codes,
-        });
+        self.adyton = Some(RefusalInformation { decision: decision.into(), codes });
         self
     }
 
     /// The variant behind the prefix, or the whole type of a foreign KBS.
     #[must_use]
     pub fn variant(&self) -> &str {
-        self.error_type
-            .strip_prefix(Self::TYPE_PREFIX)
-            .unwrap_or(&self.error_type)
+        self.error_type.strip_prefix(Self::TYPE_PREFIX).unwrap_or(&self.error_type)
     }
 
     /// Parses the body of a reply that is not a success. KBS send it without a Content-Type.
@@ -256,11 +251,7 @@ fn parse<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<T, RcarError> {
     if body.len() > limit {
-        return Err(RcarError::TooLong {
-            message,
-            got: body.len(),
-            limit,
-        });
+        return Err(RcarError::TooLong { message, got: body.len(), limit });
     }
     serde_json::from_slice(body).map_err(|source| RcarError::Json { message, source })
 }

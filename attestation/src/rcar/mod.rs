@@ -89,10 +89,7 @@ pub enum RcarError {
         got: String,
     },
     /// The nonce of the Challenge is empty or too long.
-    #[error(
-        "the challenge's nonce has {got} bytes, expected 1 to {}",
-        limits::MAX_NONCE_TEXT
-    )]
+    #[error("the challenge's nonce has {got} bytes, expected 1 to {}", limits::MAX_NONCE_TEXT)]
     NonceLength {
         /// Its length in bytes.
         got: usize,

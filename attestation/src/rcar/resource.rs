@@ -53,20 +53,13 @@ impl ResourcePath {
     /// [`ResourcePathError::Segments`], then [`ResourcePathError::Segment`].
     pub fn parse(path: &str) -> Result<Self, ResourcePathError> {
         let mut segments = path.split('/');
-        match (
-            segments.next(),
-            segments.next(),
-            segments.next(),
-            segments.next(),
-        ) {
+        match (segments.next(), segments.next(), segments.next(), segments.next()) {
             (Some(repository), Some(kind), Some(tag), None) => Ok(Self {
                 repository: segment("repository", repository)?,
                 kind: segment("type", kind)?,
                 tag: segment("tag", tag)?,
             }),
-            _ => Err(ResourcePathError::Segments {
-                got: path.split('/').count(),
-            }),
+            _ => Err(ResourcePathError::Segments { got: path.split('/').count() }),
         }
     }
 
@@ -77,9 +70,7 @@ impl ResourcePath {
     pub fn from_uri(uri: &str) -> Result<Self, ResourcePathError> {
         let path = uri
             .strip_prefix("kbs:///")
-            .ok_or_else(|| ResourcePathError::Uri {
-                got: uri.chars().take(80).collect(),
-            })?;
+            .ok_or_else(|| ResourcePathError::Uri { got: uri.chars().take(80).collect() })?;
         Self::parse(path)
     }
 
@@ -146,34 +137,22 @@ impl<'de> Deserialize<'de> for ResourcePath {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, which is what it is for"
-)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 mod tests {
     use super::*;
 
     #[test]
     fn a_path_and_its_uri_give_the_same_resource() {
         let path = ResourcePath::parse("acme/model-key/kjv_1.0").unwrap();
-        assert_eq!(
-            ResourcePath::from_uri("kbs:///acme/model-key/kjv_1.0"),
-            Ok(path.clone())
-        );
+        assert_eq!(ResourcePath::from_uri("kbs:///acme/model-key/kjv_1.0"), Ok(path.clone()));
         assert_eq!(path.to_string(), "acme/model-key/kjv_1.0");
-        assert_eq!(
-            (path.repository(), path.kind(), path.tag()),
-            ("acme", "model-key", "kjv_1.0")
-        );
+        assert_eq!((path.repository(), path.kind(), path.tag()), ("acme", "model-key", "kjv_1.0"));
     }
 
     #[test]
     fn other_numbers_of_segments_are_refused() {
         for (path, got) in [("", 1), ("a/b", 2), ("a/b/c/d", 4), ("a/b/c/", 4)] {
-            assert_eq!(
-                ResourcePath::parse(path),
-                Err(ResourcePathError::Segments { got })
-            );
+            assert_eq!(ResourcePath::parse(path), Err(ResourcePathError::Segments { got }));
         }
     }
 
@@ -192,26 +171,15 @@ mod tests {
             ("a/b/c\0", "tag"),
             (&long, "tag"),
         ] {
-            assert_eq!(
-                ResourcePath::parse(path),
-                Err(ResourcePathError::Segment { segment })
-            );
+            assert_eq!(ResourcePath::parse(path), Err(ResourcePathError::Segment { segment }));
         }
     }
 
     #[test]
     fn a_uri_with_a_host_or_another_scheme_is_refused() {
-        for uri in [
-            "kbs://host/a/b/c",
-            "https:///a/b/c",
-            "a/b/c",
-            "KBS:///a/b/c",
-        ] {
+        for uri in ["kbs://host/a/b/c", "https:///a/b/c", "a/b/c", "KBS:///a/b/c"] {
             let got = uri.to_owned();
-            assert_eq!(
-                ResourcePath::from_uri(uri),
-                Err(ResourcePathError::Uri { got })
-            );
+            assert_eq!(ResourcePath::from_uri(uri), Err(ResourcePathError::Uri { got }));
         }
     }
 }

@@ -62,10 +62,7 @@ pub fn on_request(
     }
     let tee: Tee = request.tee.parse().map_err(RcarError::Tee)?;
     let nonce = nonce.to_base64();
-    let challenge = ChallengeMessage {
-        nonce: nonce.clone(),
-        extra_params: "".into(),
-    };
+    let challenge = ChallengeMessage { nonce: nonce.clone(), extra_params: "".into() };
     Ok((challenge, AwaitingAttestation { tee, nonce }))
 }
 
@@ -96,10 +93,7 @@ impl AwaitingAttestation {
         let init_data = match &attestation.init_data {
             Some(document) => {
                 let digest = document.digest()?;
-                Some(PresentedInitData {
-                    document: document.clone(),
-                    digest,
-                })
+                Some(PresentedInitData { document: document.clone(), digest })
             }
             None => None,
         };
@@ -109,11 +103,6 @@ impl AwaitingAttestation {
         //= attestation/SPEC.md#2.1
         //# A Verifier MUST compute the expected report data from the nonce it issued and the key it parsed.
         let expected = primary_report_data(&self.nonce, &tee_key, "");
-        Ok(Presented {
-            evidence,
-            expected,
-            tee_key,
-            init_data,
-        })
+        Ok(Presented { evidence, expected, tee_key, init_data })
     }
 }

@@ -50,9 +50,7 @@ impl Curve {
         match crv {
             "P-256" => Ok(Self::P256),
             "P-521" => Ok(Self::P521),
-            other => Err(TeeKeyError::Curve {
-                got: shortened(other),
-            }),
+            other => Err(TeeKeyError::Curve { got: shortened(other) }),
         }
     }
 }
@@ -164,9 +162,7 @@ impl TeePublicKey {
         };
         let kty = member("kty")?;
         if kty != "EC" {
-            return Err(TeeKeyError::KeyType {
-                got: shortened(kty),
-            });
+            return Err(TeeKeyError::KeyType { got: shortened(kty) });
         }
         const KNOWN: [&str; 5] = ["kty", "crv", "alg", "x", "y"];
         if jwk.keys().any(|name| !KNOWN.contains(&name.as_str())) {
@@ -175,9 +171,7 @@ impl TeePublicKey {
         let curve = Curve::parse(member("crv")?)?;
         let alg = member("alg")?;
         if alg != KEY_ALGORITHM {
-            return Err(TeeKeyError::Algorithm {
-                got: shortened(alg),
-            });
+            return Err(TeeKeyError::Algorithm { got: shortened(alg) });
         }
         Self::from_coordinates(curve, member("x")?, member("y")?)
     }
@@ -189,29 +183,17 @@ impl TeePublicKey {
         for (member, text) in [("x", x), ("y", y)] {
             let expected = curve.coordinate_len();
             if text.len() > 256 {
-                return Err(TeeKeyError::CoordinateLength {
-                    member,
-                    got: text.len(),
-                    expected,
-                });
+                return Err(TeeKeyError::CoordinateLength { member, got: text.len(), expected });
             }
-            let bytes = URL_SAFE_NO_PAD
-                .decode(text)
-                .map_err(|_| TeeKeyError::Base64 { member })?;
+            let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TeeKeyError::Base64 { member })?;
             //= attestation/SPEC.md#3.3
             //# Coordinates MUST have exactly 32 or 66 bytes, in canonical unpadded base64url.
             if bytes.len() != expected {
-                return Err(TeeKeyError::CoordinateLength {
-                    member,
-                    got: bytes.len(),
-                    expected,
-                });
+                return Err(TeeKeyError::CoordinateLength { member, got: bytes.len(), expected });
             }
             point.extend_from_slice(&bytes);
         }
-        let refused = TeeKeyError::Point {
-            curve: curve.as_str(),
-        };
+        let refused = TeeKeyError::Point { curve: curve.as_str() };
         // `from_sec1_bytes` refuses points that are not on the curve, and the identity.
         match curve {
             Curve::P256 => match p256::PublicKey::from_sec1_bytes(&point) {
@@ -233,10 +215,7 @@ impl TeePublicKey {
             Self::P521(key) => key.to_sec1_point(false).as_bytes().to_vec(),
         };
         // 04 ‖ X ‖ Y, both of the length of the curve.
-        let mut halves = point
-            .get(1..)
-            .unwrap_or_default()
-            .chunks(self.curve().coordinate_len());
+        let mut halves = point.get(1..).unwrap_or_default().chunks(self.curve().coordinate_len());
         let mut next = || URL_SAFE_NO_PAD.encode(halves.next().unwrap_or_default());
         (next(), next())
     }
@@ -268,14 +247,8 @@ impl Serialize for TeePublicKey {
             y: String,
         }
         let (x, y) = self.coordinates();
-        Jwk {
-            kty: "EC",
-            crv: self.curve().as_str(),
-            alg: KEY_ALGORITHM,
-            x,
-            y,
-        }
-        .serialize(serializer)
+        Jwk { kty: "EC", crv: self.curve().as_str(), alg: KEY_ALGORITHM, x, y }
+            .serialize(serializer)
     }
 }
 
@@ -366,12 +339,12 @@ impl TeeKeyPair {
     /// `None` when the peer's key is on another curve.
     pub(super) fn agree(&self, peer: &TeePublicKey) -> Option<Zeroizing<Vec<u8>>> {
         match (&self.0, peer) {
-            (Secret::P256(secret), TeePublicKey::P256(public)) => Some(Zeroizing::new(
-                secret.diffie_hellman(public).raw_secret_bytes().to_vec(),
-            )),
-            (Secret::P521(secret), TeePublicKey::P521(public)) => Some(Zeroizing::new(
-                secret.diffie_hellman(public).raw_secret_bytes().to_vec(),
-            )),
+            (Secret::P256(secret), TeePublicKey::P256(public)) => {
+                Some(Zeroizing::new(secret.diffie_hellman(public).raw_secret_bytes().to_vec()))
+            }
+            (Secret::P521(secret), TeePublicKey::P521(public)) => {
+                Some(Zeroizing::new(secret.diffie_hellman(public).raw_secret_bytes().to_vec()))
+            }
             (Secret::P256(_), TeePublicKey::P521(_)) | (Secret::P521(_), TeePublicKey::P256(_)) => {
                 None
             }

@@ -62,25 +62,12 @@ fn verified(
 ) -> Result<VerifiedReport, ReportError> {
     let bundle = tee().endorsement_bundle(NOW, &[]).to_string();
     let bundle = EndorsementBundle::parse(bundle.as_bytes()).unwrap();
-    let anchors = TrustAnchors::vendor()
-        .with_insecure_extra_root(tee().root_der())
-        .unwrap();
-    verify_report(
-        report,
-        &nonce(),
-        SPKI,
-        exporter,
-        &bundle,
-        &anchors,
-        UnixTime(NOW),
-    )
+    let anchors = TrustAnchors::vendor().with_insecure_extra_root(tee().root_der()).unwrap();
+    verify_report(report, &nonce(), SPKI, exporter, &bundle, &anchors, UnixTime(NOW))
 }
 
 fn is_other_report_data(result: &Result<VerifiedReport, ReportError>) -> bool {
-    matches!(
-        result,
-        Err(ReportError::Verify(VerifyError::ReportData { .. }))
-    )
+    matches!(result, Err(ReportError::Verify(VerifyError::ReportData { .. })))
 }
 
 #[test]
@@ -147,18 +134,12 @@ fn a_report_of_another_level_is_refused() {
     let certificate = report(ChannelBinding::Certificate);
     assert!(matches!(
         verified(&certificate, Some(EXPORTER)),
-        Err(ReportError::Level {
-            asked: BindingLevel::Channel,
-            got: BindingLevel::Certificate
-        })
+        Err(ReportError::Level { asked: BindingLevel::Channel, got: BindingLevel::Certificate })
     ));
     let channel = report(ChannelBinding::Exporter(EXPORTER));
     assert!(matches!(
         verified(&channel, None),
-        Err(ReportError::Level {
-            asked: BindingLevel::Certificate,
-            got: BindingLevel::Channel
-        })
+        Err(ReportError::Level { asked: BindingLevel::Certificate, got: BindingLevel::Channel })
     ));
 }
 
@@ -196,27 +177,14 @@ fn a_report_from_an_unknown_root_is_refused() {
     let bundle = EndorsementBundle::parse(bundle.as_bytes()).unwrap();
     let report = report(ChannelBinding::Certificate);
     let vendor = TrustAnchors::vendor();
-    let refused = verify_report(
-        &report,
-        &nonce(),
-        SPKI,
-        None,
-        &bundle,
-        &vendor,
-        UnixTime(NOW),
-    );
-    assert!(matches!(
-        refused,
-        Err(ReportError::Verify(VerifyError::PckChain { .. }))
-    ));
+    let refused = verify_report(&report, &nonce(), SPKI, None, &bundle, &vendor, UnixTime(NOW));
+    assert!(matches!(refused, Err(ReportError::Verify(VerifyError::PckChain { .. }))));
 }
 
 #[test]
 fn a_debuggable_td_is_refused() {
     let good = report(ChannelBinding::Certificate);
-    let data = Evidence::parse_kbs(Tee::Tdx, &good.evidence)
-        .unwrap()
-        .report_data();
+    let data = Evidence::parse_kbs(Tee::Tdx, &good.evidence).unwrap().report_data();
     let profile = TdProfile::default().with_faults(&[Fault::DebugTd]);
     let mut debug = good;
     debug.evidence = tee().primary_evidence(&profile, data.0, &[]);
@@ -229,16 +197,10 @@ fn a_debuggable_td_is_refused() {
 #[test]
 fn another_version_is_refused_before_its_members() {
     let body = br#"{"version":2,"something":"else"}"#;
-    assert!(matches!(
-        AttestationReport::parse(body),
-        Err(ReportError::Version { got: 2 })
-    ));
+    assert!(matches!(AttestationReport::parse(body), Err(ReportError::Version { got: 2 })));
     let mut other = report(ChannelBinding::Certificate);
     other.version = 0;
-    assert!(matches!(
-        verified(&other, None),
-        Err(ReportError::Version { got: 0 })
-    ));
+    assert!(matches!(verified(&other, None), Err(ReportError::Version { got: 0 })));
 }
 
 #[test]
@@ -258,26 +220,17 @@ fn malformed_reports_are_refused() {
         let mut changed = good.clone();
         changed[member] = value;
         let refused = AttestationReport::parse(changed.to_string().as_bytes());
-        assert!(
-            matches!(refused, Err(ReportError::Json(_))),
-            "{member}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(ReportError::Json(_))), "{member}: {refused:?}");
     }
     let mut changed = report(ChannelBinding::Certificate);
     changed.evidence = json!({ "quote": "" });
-    assert!(matches!(
-        verified(&changed, None),
-        Err(ReportError::Evidence(_))
-    ));
+    assert!(matches!(verified(&changed, None), Err(ReportError::Evidence(_))));
 }
 
 #[test]
 fn a_report_beyond_the_bound_is_not_parsed() {
     let body = vec![b' '; MAX_EVIDENCE_FILE_LEN + 1];
-    assert!(matches!(
-        AttestationReport::parse(&body),
-        Err(ReportError::TooLong { .. })
-    ));
+    assert!(matches!(AttestationReport::parse(&body), Err(ReportError::TooLong { .. })));
 }
 
 #[test]
@@ -287,24 +240,15 @@ fn every_refusal_has_a_reason_with_a_remedy() {
         AttestationReport::parse(b"{").unwrap_err(),
         ReportError::Version { got: 2 },
         ReportError::Nonce,
-        ReportError::ServingKey {
-            expected: "a".to_owned(),
-            got: "b".to_owned(),
-        },
-        ReportError::Level {
-            asked: BindingLevel::Channel,
-            got: BindingLevel::Certificate,
-        },
+        ReportError::ServingKey { expected: "a".to_owned(), got: "b".to_owned() },
+        ReportError::Level { asked: BindingLevel::Channel, got: BindingLevel::Certificate },
         verified(&report(ChannelBinding::Exporter([5; 32])), Some(EXPORTER)).unwrap_err(),
     ];
     for refusal in refusals {
         let reasons = refusal.reasons();
         assert!(!reasons.is_empty());
         for reason in reasons {
-            assert!(
-                !reason.code.is_empty() && !reason.remedy.is_empty(),
-                "{reason}"
-            );
+            assert!(!reason.code.is_empty() && !reason.remedy.is_empty(), "{reason}");
         }
     }
 }

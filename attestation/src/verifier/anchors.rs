@@ -53,9 +53,7 @@ impl TrustAnchors {
     /// The hardware vendors' roots alone. What production uses.
     #[must_use]
     pub fn vendor() -> Self {
-        Self {
-            insecure_extra: Vec::new(),
-        }
+        Self { insecure_extra: Vec::new() }
     }
 
     /// Adds a root that no vendor stands behind, in DER or PEM. Its holder can forge any Evidence.
@@ -70,9 +68,7 @@ impl TrustAnchors {
             MAX_EXTRA_ANCHORS,
         )?;
         let certificate = parse(der_or_pem).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
-        let der = certificate
-            .to_der()
-            .map_err(|e| AnchorError::Certificate(Box::new(e)))?;
+        let der = certificate.to_der().map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let subject = subject(&certificate).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let sha256 = hex::encode(ring::digest::digest(&ring::digest::SHA256, &der));
         self.insecure_extra.push(Anchor {
@@ -107,10 +103,8 @@ impl TrustAnchors {
         if chain.rest.iter().any(|link| link.der == INTEL_SGX_ROOT_CA) {
             return vendor();
         }
-        if let Some(anchor) = self
-            .insecure_extra
-            .iter()
-            .find(|a| chain.rest.iter().any(|link| link.der == a.der))
+        if let Some(anchor) =
+            self.insecure_extra.iter().find(|a| chain.rest.iter().any(|link| link.der == a.der))
         {
             return anchor.clone();
         }

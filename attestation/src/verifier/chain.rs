@@ -25,10 +25,7 @@ use crate::unix_time::UnixTime;
 #[non_exhaustive]
 pub enum ChainError {
     /// Not PEM certificates, or too many or too large ones. Nothing is verified before this.
-    #[error(
-        "not a chain of 1 to {} certificates in PEM",
-        crate::limits::MAX_CHAIN_CERTIFICATES
-    )]
+    #[error("not a chain of 1 to {} certificates in PEM", crate::limits::MAX_CHAIN_CERTIFICATES)]
     Encoding,
     /// A certificate is not valid yet.
     #[error("certificate {subject} is valid from {from}, now is {now}")]
@@ -153,10 +150,7 @@ impl Link {
     /// Parses one certificate in DER.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, ChainError> {
         let certificate = Certificate::from_der(der).map_err(|_| ChainError::Encoding)?;
-        Ok(Self {
-            certificate,
-            der: der.to_vec(),
-        })
+        Ok(Self { certificate, der: der.to_vec() })
     }
 
     pub(crate) fn subject(&self) -> &Name {
@@ -169,11 +163,7 @@ impl Link {
 
     /// The uncompressed point of the certificate's key.
     pub(crate) fn public_key(&self) -> &[u8] {
-        self.certificate
-            .tbs_certificate()
-            .subject_public_key_info()
-            .subject_public_key
-            .raw_bytes()
+        self.certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
     }
 
     /// The subject for people, bounded: it comes from outside and ends up in logs.
@@ -182,11 +172,8 @@ impl Link {
     }
 
     fn signed_by(&self, issuer: &Self) -> Result<(), ChainError> {
-        verify_signed(&self.der, self.certificate.signature().raw_bytes(), issuer).ok_or_else(
-            || ChainError::Signature {
-                subject: self.name(),
-            },
-        )
+        verify_signed(&self.der, self.certificate.signature().raw_bytes(), issuer)
+            .ok_or_else(|| ChainError::Signature { subject: self.name() })
     }
 
     fn within_validity(&self, now: UnixTime) -> Result<(), ChainError> {
@@ -194,27 +181,17 @@ impl Link {
         let from = unix_time(&validity.not_before);
         let until = unix_time(&validity.not_after);
         if now < from {
-            return Err(ChainError::NotYetValid {
-                subject: self.name(),
-                from,
-                now,
-            });
+            return Err(ChainError::NotYetValid { subject: self.name(), from, now });
         }
         if until < now {
-            return Err(ChainError::Expired {
-                subject: self.name(),
-                until,
-                now,
-            });
+            return Err(ChainError::Expired { subject: self.name(), until, now });
         }
         Ok(())
     }
 
     fn is_ca(&self) -> bool {
         matches!(
-            self.certificate
-                .tbs_certificate()
-                .get_extension::<BasicConstraints>(),
+            self.certificate.tbs_certificate().get_extension::<BasicConstraints>(),
             Ok(Some((_, BasicConstraints { ca: true, .. })))
         )
     }
@@ -236,10 +213,7 @@ impl Chain {
         }
         let mut links = links.into_iter();
         let leaf = links.next().ok_or(ChainError::Encoding)?;
-        Ok(Self {
-            leaf,
-            rest: links.collect(),
-        })
+        Ok(Self { leaf, rest: links.collect() })
     }
 
     /// Climbs from the leaf to the anchor. Gives back the intermediate certificates on the way.
@@ -262,9 +236,7 @@ impl Chain {
                     issuer: shortened(current.issuer()),
                 })?;
             if !next.is_ca() {
-                return Err(ChainError::Role {
-                    subject: next.name(),
-                });
+                return Err(ChainError::Role { subject: next.name() });
             }
             current.signed_by(next)?;
             intermediates.push(next);
@@ -281,9 +253,7 @@ impl Chain {
             let is_above_anchor = current.subject() == anchor.subject();
             let is_imitation = link.subject() == anchor.subject() && link.der != anchor.der;
             if !is_next || is_above_anchor || is_imitation {
-                return Err(ChainError::Foreign {
-                    subject: link.name(),
-                });
+                return Err(ChainError::Foreign { subject: link.name() });
             }
             current = link;
         }
@@ -294,9 +264,7 @@ impl Chain {
     pub(crate) fn verify_direct(&self, anchor: &Link, now: UnixTime) -> Result<(), ChainError> {
         match self.verify(anchor, now)?.is_empty() {
             true => Ok(()),
-            false => Err(ChainError::Role {
-                subject: self.leaf.name(),
-            }),
+            false => Err(ChainError::Role { subject: self.leaf.name() }),
         }
     }
 }

@@ -70,11 +70,7 @@ impl fmt::Display for RungOutcome {
         match &self.outcome {
             Outcome::Passed => write!(f, "✓ {id} {title}"),
             Outcome::Failed(reason) => {
-                write!(
-                    f,
-                    "✗ {id} {title}: expected {}, got {}",
-                    reason.expected, reason.got
-                )
+                write!(f, "✗ {id} {title}: expected {}, got {}", reason.expected, reason.got)
             }
             Outcome::NotReached => write!(f, "· {id} {title}: not reached"),
             Outcome::NotApplicable(why) => write!(f, "– {id} {title}: {why}"),

@@ -55,14 +55,7 @@ pub fn verify(
     expected: &ReportData,
     now: UnixTime,
 ) -> Result<Verified<Claims>, VerifyError> {
-    verify_with(
-        evidence,
-        endorsements,
-        anchors,
-        expected,
-        now,
-        &VerifyOptions::default(),
-    )
+    verify_with(evidence, endorsements, anchors, expected, now, &VerifyOptions::default())
 }
 
 /// Verifies Evidence against Endorsements and roots at a time.

@@ -30,25 +30,13 @@ fn told(
     got: impl Into<String>,
     remedy: &'static str,
 ) -> Told {
-    Told {
-        code,
-        claim: claim.into(),
-        expected: expected.into(),
-        got: got.into(),
-        remedy,
-    }
+    Told { code, claim: claim.into(), expected: expected.into(), got: got.into(), remedy }
 }
 
 impl VerifyError {
     /// The refusal as one [`Reason`].
     pub(in crate::verifier) fn reason(&self) -> Reason {
-        let Told {
-            code,
-            claim,
-            expected,
-            got,
-            remedy,
-        } = self.told();
+        let Told { code, claim, expected, got, remedy } = self.told();
         Reason {
             code: code.into(),
             rung: self.rung().to_owned(),
@@ -63,13 +51,7 @@ impl VerifyError {
         match self {
             Self::Evidence(error) => {
                 let got = error.to_string();
-                told(
-                    "evidence.malformed",
-                    "evidence",
-                    "a TDX quote",
-                    got,
-                    RECOLLECT,
-                )
+                told("evidence.malformed", "evidence", "a TDX quote", got, RECOLLECT)
             }
             Self::QeVendor { got } => told(
                 "tdx.quote.qe-vendor",
@@ -96,49 +78,26 @@ impl VerifyError {
                 listed(available),
                 REFETCH,
             ),
-            Self::DocumentKind {
-                document,
-                expected,
-                got,
-            } => told(
-                document.codes().kind,
-                document.to_string(),
-                *expected,
-                got,
-                REFETCH,
-            ),
-            Self::DocumentNotYetValid {
-                document,
-                issued,
-                now,
-            } => told(
+            Self::DocumentKind { document, expected, got } => {
+                told(document.codes().kind, document.to_string(), *expected, got, REFETCH)
+            }
+            Self::DocumentNotYetValid { document, issued, now } => told(
                 document.codes().not_yet_valid,
                 document.to_string(),
                 format!("issued before {now}"),
                 format!("issued at {issued}"),
                 CLOCK,
             ),
-            Self::DocumentExpired {
-                document,
-                next_update,
-                now,
-            } => told(
+            Self::DocumentExpired { document, next_update, now } => told(
                 document.codes().expired,
                 document.to_string(),
                 format!("valid at {now}"),
                 format!("valid until {next_update}"),
                 CLOCK,
             ),
-            Self::DocumentSigner {
-                document,
-                anchor,
-                source,
-            } => chain(
-                &format!("signer of the {document}"),
-                anchor,
-                source,
-                document.codes().signer,
-            ),
+            Self::DocumentSigner { document, anchor, source } => {
+                chain(&format!("signer of the {document}"), anchor, source, document.codes().signer)
+            }
             Self::DocumentSignature { document } => told(
                 document.codes().signature,
                 document.to_string(),
@@ -149,11 +108,7 @@ impl VerifyError {
             Self::PceId { expected, got } => {
                 told("tdx.tcb-info.pce-id", "PCE id", expected, got, REFETCH)
             }
-            Self::QeIdentity {
-                field,
-                expected,
-                got,
-            } => told(
+            Self::QeIdentity { field, expected, got } => told(
                 "tdx.qe-identity.mismatch",
                 format!("QE {field}"),
                 expected,
@@ -188,24 +143,12 @@ impl VerifyError {
                 got,
                 FIRMWARE,
             ),
-            Self::TdxModule {
-                field,
-                expected,
-                got,
-            } => told(
-                "tdx.tcb.module",
-                format!("TDX module {field}"),
-                expected,
-                got,
-                FIRMWARE,
-            ),
-            Self::TcbRevoked => told(
-                "tdx.tcb.revoked",
-                "TCB status",
-                "any but Revoked",
-                "Revoked",
-                FIRMWARE,
-            ),
+            Self::TdxModule { field, expected, got } => {
+                told("tdx.tcb.module", format!("TDX module {field}"), expected, got, FIRMWARE)
+            }
+            Self::TcbRevoked => {
+                told("tdx.tcb.revoked", "TCB status", "any but Revoked", "Revoked", FIRMWARE)
+            }
             Self::Debug { attributes } => told(
                 "tdx.td-attributes.debug",
                 "TD attributes",
@@ -304,10 +247,9 @@ fn chain(claim: &str, anchor: &AnchorUsed, source: &ChainError, code: &'static s
         ChainError::UnknownIssuer { .. } | ChainError::Signature { .. } => {
             (format!("a chain to the {anchor}"), OTHER_ROOT)
         }
-        ChainError::Encoding | ChainError::Foreign { .. } | ChainError::Role { .. } => (
-            format!("a chain of certificates to the {anchor}"),
-            RECOLLECT,
-        ),
+        ChainError::Encoding | ChainError::Foreign { .. } | ChainError::Role { .. } => {
+            (format!("a chain of certificates to the {anchor}"), RECOLLECT)
+        }
     };
     told(code, claim, expected, source.to_string(), remedy)
 }
@@ -326,16 +268,12 @@ fn revocation(subject: &str, source: &RevocationError) -> Told {
         RevocationError::Encoding { .. } => {
             ("tdx.revocation.missing", "a revocation list", REFETCH)
         }
-        RevocationError::Issuer { .. } => (
-            "tdx.revocation.issuer",
-            "the list of the certificate's issuer",
-            REFETCH,
-        ),
-        RevocationError::Signature { .. } => (
-            "tdx.revocation.signature",
-            "a list that its issuer signed",
-            REFETCH,
-        ),
+        RevocationError::Issuer { .. } => {
+            ("tdx.revocation.issuer", "the list of the certificate's issuer", REFETCH)
+        }
+        RevocationError::Signature { .. } => {
+            ("tdx.revocation.signature", "a list that its issuer signed", REFETCH)
+        }
     };
     told(code, subject, expected, source.to_string(), remedy)
 }

@@ -43,10 +43,7 @@ impl TokenFileError {
     pub fn finding(&self) -> Finding {
         let step = "configuration key `admin.token_file`";
         match self {
-            Self::SecretFile(error) => Finding {
-                step: step.into(),
-                ..error.finding()
-            },
+            Self::SecretFile(error) => Finding { step: step.into(), ..error.finding() },
             Self::NoToken { path } => Finding::new(
                 step,
                 path.display().to_string(),
@@ -86,18 +83,13 @@ impl Administrators {
             TokenAuthentication::File(path) => Some(load_or_make(path)?),
         };
         let certificates = authentication.client_certificates != ClientCertificates::Off;
-        Ok(Self {
-            token_digest,
-            certificates,
-        })
+        Ok(Self { token_digest, certificates })
     }
 
     fn recognise(&self, peer: &Peer, authorization: Option<&HeaderValue>) -> Option<Administrator> {
         let address = peer.as_str();
         if let (true, Some(certificate)) = (self.certificates, peer.certificate_digest()) {
-            return Some(Administrator(
-                format!("certificate:{certificate}@{address}").into(),
-            ));
+            return Some(Administrator(format!("certificate:{certificate}@{address}").into()));
         }
         let (scheme, token) = authorization?.to_str().ok()?.split_once(' ')?;
         let given = digest_of(token.trim().as_bytes());
@@ -120,10 +112,7 @@ pub async fn required(
             next.run(request).await
         }
         None => {
-            tracing::warn!(
-                peer = peer.as_str(),
-                "an admin request was not authenticated"
-            );
+            tracing::warn!(peer = peer.as_str(), "an admin request was not authenticated");
             let refusal = AdminRefusal::new(
                 StatusCode::UNAUTHORIZED,
                 "unauthenticated",
@@ -149,9 +138,7 @@ fn load_or_make(path: &Path) -> Result<[u8; 32], TokenFileError> {
     };
     let token = bytes.trim_ascii();
     if token.len() < MIN_TOKEN_CHARACTERS || !token.iter().all(u8::is_ascii_graphic) {
-        return Err(TokenFileError::NoToken {
-            path: path.to_owned(),
-        });
+        return Err(TokenFileError::NoToken { path: path.to_owned() });
     }
     Ok(digest_of(token))
 }
@@ -189,10 +176,7 @@ mod tests {
         assert_eq!(load_or_make(&path).expect("loaded"), first);
         let text = fs::read_to_string(&path).expect("text");
         assert_eq!(text.trim().len(), 64);
-        assert_eq!(
-            fs::metadata(&path).expect("file").permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -202,21 +186,16 @@ mod tests {
         load_or_make(&path).expect("made");
         fs::set_permissions(&path, Permissions::from_mode(0o604)).expect("chmod");
         let error = load_or_make(&path).expect_err("readable");
-        let open = matches!(
-            error,
-            TokenFileError::SecretFile(SecretFileError::OpenToOthers { .. })
-        );
+        let open =
+            matches!(error, TokenFileError::SecretFile(SecretFileError::OpenToOthers { .. }));
         assert!(open, "{error:?}");
     }
 
     #[test]
     fn a_short_or_empty_token_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
-        for (name, text) in [
-            ("a", ""),
-            ("b", "short"),
-            ("c", "thirty-two characters with a\0nul"),
-        ] {
+        for (name, text) in [("a", ""), ("b", "short"), ("c", "thirty-two characters with a\0nul")]
+        {
             let path = folder.path().join(name);
             secret_file::create(&path, text.as_bytes()).expect("written");
             let error = load_or_make(&path).expect_err("no token");

@@ -33,10 +33,7 @@ pub(super) async fn list(
 ) -> Result<Response, AdminRefusal> {
     let limit = how_many.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     let decisions = blocking(move || {
-        broker
-            .journal
-            .decisions(limit)
-            .map_err(|error| AdminRefusal::internal(&error))
+        broker.journal.decisions(limit).map_err(|error| AdminRefusal::internal(&error))
     })
     .await?;
     Ok(json(StatusCode::OK, &DecisionList { decisions }))
@@ -48,10 +45,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, AdminRefusal> {
     let found = blocking(move || {
-        broker
-            .journal
-            .decision(&id)
-            .map_err(|error| AdminRefusal::internal(&error))
+        broker.journal.decision(&id).map_err(|error| AdminRefusal::internal(&error))
     })
     .await?;
     let record = found.ok_or_else(|| {

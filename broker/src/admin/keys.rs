@@ -65,10 +65,7 @@ pub(super) async fn create(
     let asked: KeyToCreate = json_body(body).await?;
     let resource = resource(&asked.kid)?;
     let record = blocking(move || {
-        broker
-            .keys
-            .create(&resource, administrator.as_str())
-            .map_err(|error| refusal(&error))
+        broker.keys.create(&resource, administrator.as_str()).map_err(|error| refusal(&error))
     })
     .await?;
     let reply = CreatedKey {
@@ -85,9 +82,7 @@ pub(super) async fn list(State(broker): State<Arc<Broker>>) -> Result<Response, 
         let mut keys = Vec::new();
         for record in broker.keys.list().map_err(|error| refusal(&error))? {
             let policy = broker.policies.for_key(&resource(record.id.uri())?);
-            let policy = policy
-                .map_err(|error| AdminRefusal::internal(&error))?
-                .is_some();
+            let policy = policy.map_err(|error| AdminRefusal::internal(&error))?.is_some();
             keys.push(ListedKey {
                 kid: record.id.uri().to_owned(),
                 epoch: record.id.epoch(),
@@ -139,15 +134,9 @@ fn key_id(broker: &Broker, kid: &str) -> Result<KeyId, AdminRefusal> {
     if kid.contains('?') {
         return kid.parse().map_err(|_| bad_kid());
     }
-    let current = broker
-        .keys
-        .find(&resource(kid)?, WhichEpoch::Newest)
-        .map_err(|error| refusal(&error))?;
-    current.ok_or_else(|| {
-        refusal(&KeyStoreError::Unknown {
-            kid: kid.to_owned(),
-        })
-    })
+    let current =
+        broker.keys.find(&resource(kid)?, WhichEpoch::Newest).map_err(|error| refusal(&error))?;
+    current.ok_or_else(|| refusal(&KeyStoreError::Unknown { kid: kid.to_owned() }))
 }
 
 fn resource(kid: &str) -> Result<ResourcePath, AdminRefusal> {

@@ -39,10 +39,7 @@ pub fn router(
         .route("/adyton/v1/keys", get(keys::list).post(keys::create))
         .route("/adyton/v1/wrapping-key", get(keys::wrapping_key))
         .route("/adyton/v1/recipients", post(keys::wrap_content_key))
-        .route(
-            "/adyton/v1/policies",
-            get(rules::policies).put(rules::set_policy),
-        )
+        .route("/adyton/v1/policies", get(rules::policies).put(rules::set_policy))
         .route(
             "/adyton/v1/reference-values",
             get(rules::reference_values).put(rules::set_reference_values),
@@ -51,10 +48,7 @@ pub fn router(
         .route("/adyton/v1/decisions/{id}", get(decisions::one))
         .fallback(|| async { no_such_path() })
         .method_not_allowed_fallback(|| async { no_such_method() })
-        .layer(middleware::from_fn_with_state(
-            administrators,
-            authentication::required,
-        ))
+        .layer(middleware::from_fn_with_state(administrators, authentication::required))
         .layer(middleware::from_fn_with_state(
             (Arc::clone(&broker), request_timeout),
             bounded_and_counted,
@@ -78,25 +72,21 @@ async fn bounded_and_counted(
         )
         .into_response(),
     };
-    broker
-        .metrics
-        .request("admin", response.status().as_u16(), started.elapsed());
+    broker.metrics.request("admin", response.status().as_u16(), started.elapsed());
     response
 }
 
 /// The whole body, if it fits.
 async fn whole(body: Body) -> Result<bytes::Bytes, AdminRefusal> {
-    whole_body(body, MAX_BODY_BYTES)
-        .await
-        .map_err(|error| match error {
-            BodyError::TooLarge => AdminRefusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body.too-large",
-                format!("the body is longer than {MAX_BODY_BYTES} bytes"),
-                "send less",
-            ),
-            BodyError::Broken => malformed("the body did not arrive whole", "send it again"),
-        })
+    whole_body(body, MAX_BODY_BYTES).await.map_err(|error| match error {
+        BodyError::TooLarge => AdminRefusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body.too-large",
+            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+            "send less",
+        ),
+        BodyError::Broken => malformed("the body did not arrive whole", "send it again"),
+    })
 }
 
 /// The whole body as text.
@@ -110,10 +100,7 @@ async fn text(body: Body) -> Result<String, AdminRefusal> {
 async fn json_body<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, AdminRefusal> {
     let bytes = whole(body).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        malformed(
-            &format!("the body is not the expected JSON: {error}"),
-            "correct it",
-        )
+        malformed(&format!("the body is not the expected JSON: {error}"), "correct it")
     })
 }
 

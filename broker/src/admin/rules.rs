@@ -71,13 +71,7 @@ pub(super) async fn set_policy(
     })
     .await?;
     let digest = policy.digest();
-    Ok(json(
-        StatusCode::OK,
-        &PolicySet {
-            kid: policy.key,
-            digest,
-        },
-    ))
+    Ok(json(StatusCode::OK, &PolicySet { kid: policy.key, digest }))
 }
 
 /// `GET /adyton/v1/policies[?kid=…]`
@@ -118,68 +112,43 @@ pub(super) async fn set_reference_values(
     })
     .await?;
     let digest = values.digest();
-    Ok(json(
-        StatusCode::OK,
-        &ReferenceValuesSet {
-            name: values.name,
-            digest,
-        },
-    ))
+    Ok(json(StatusCode::OK, &ReferenceValuesSet { name: values.name, digest }))
 }
 
 /// `GET /adyton/v1/reference-values`
 pub(super) async fn reference_values(
     State(broker): State<Arc<Broker>>,
 ) -> Result<Response, AdminRefusal> {
-    let all = blocking(move || {
-        broker
-            .references
-            .all()
-            .map_err(|error| AdminRefusal::internal(&error))
-    })
-    .await?;
+    let all =
+        blocking(move || broker.references.all().map_err(|error| AdminRefusal::internal(&error)))
+            .await?;
     let shown = |stored: StoredReferenceValues| ShownReferenceValues {
         digest: stored.values.digest(),
         name: stored.values.name,
         toml: stored.toml,
     };
     let reference_values = all.into_iter().map(shown).collect();
-    Ok(json(
-        StatusCode::OK,
-        &ReferenceValuesList { reference_values },
-    ))
+    Ok(json(StatusCode::OK, &ReferenceValuesList { reference_values }))
 }
 
 fn shown_policy(stored: StoredPolicy) -> ShownPolicy {
-    ShownPolicy {
-        digest: stored.policy.digest(),
-        kid: stored.policy.key,
-        toml: stored.toml,
-    }
+    ShownPolicy { digest: stored.policy.digest(), kid: stored.policy.key, toml: stored.toml }
 }
 
 fn policy_refusal(error: &PolicyStoreError) -> AdminRefusal {
     let refused = |code, remedy| {
-        AdminRefusal::new(
-            StatusCode::BAD_REQUEST,
-            code,
-            Chain(error).to_string(),
-            remedy,
-        )
+        AdminRefusal::new(StatusCode::BAD_REQUEST, code, Chain(error).to_string(), remedy)
     };
     match error {
-        PolicyStoreError::Malformed(_) => refused(
-            "policy.malformed",
-            "correct the TOML; unknown keys are errors",
-        ),
-        PolicyStoreError::Key(_) => refused(
-            "policy.key",
-            "write key = \"kbs:///<repository>/<type>/<tag>\"",
-        ),
-        PolicyStoreError::DebugNotOffered => refused(
-            "policy.debug-not-offered",
-            "take insecure_allow_debug from the policy",
-        ),
+        PolicyStoreError::Malformed(_) => {
+            refused("policy.malformed", "correct the TOML; unknown keys are errors")
+        }
+        PolicyStoreError::Key(_) => {
+            refused("policy.key", "write key = \"kbs:///<repository>/<type>/<tag>\"")
+        }
+        PolicyStoreError::DebugNotOffered => {
+            refused("policy.debug-not-offered", "take insecure_allow_debug from the policy")
+        }
         PolicyStoreError::Journal(_)
         | PolicyStoreError::Store(_)
         | PolicyStoreError::ReferenceValues(_) => AdminRefusal::internal(error),

@@ -27,10 +27,7 @@ pub struct Head {
 
 impl Head {
     /// Before the first record.
-    pub const EMPTY: Self = Self {
-        seq: 0,
-        hash: [0; 32],
-    };
+    pub const EMPTY: Self = Self { seq: 0, hash: [0; 32] };
 }
 
 /// Where a chain breaks.
@@ -121,28 +118,11 @@ struct Line {
 /// Makes the line that follows `head`, with its newline, and the new head.
 pub(super) fn link(head: Head, at: String, entry: AuditEntry) -> (String, Head) {
     let seq = head.seq.saturating_add(1);
-    let AuditEntry {
-        event,
-        subject,
-        actor,
-        decision,
-        details,
-    } = entry;
-    let record = AuditRecord {
-        actor,
-        at,
-        decision,
-        details,
-        event,
-        seq,
-        subject,
-    };
+    let AuditEntry { event, subject, actor, decision, details } = entry;
+    let record = AuditRecord { actor, at, decision, details, event, seq, subject };
     let hash = hash(&head.hash, &record);
-    let mut line = to_json(&Line {
-        hash: hex::encode(hash),
-        previous: hex::encode(head.hash),
-        record,
-    });
+    let mut line =
+        to_json(&Line { hash: hex::encode(hash), previous: hex::encode(head.hash), record });
     line.push('\n');
     (line, Head { seq, hash })
 }
@@ -163,9 +143,7 @@ pub fn verify_chain(log: impl Read, mark: u64) -> Result<ChainSummary, ChainErro
     loop {
         buffer.clear();
         let line = summary.head.seq.saturating_add(1);
-        let limit = u64::try_from(MAX_LINE_BYTES)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
+        let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         let read = (&mut reader).take(limit).read_until(b'\n', &mut buffer);
         let bytes = u64::try_from(read.map_err(ChainError::Io)?).unwrap_or(u64::MAX);
         if bytes == 0 {
@@ -193,10 +171,7 @@ fn follow(head: Head, text: &[u8], line: u64) -> Result<Head, ChainError> {
         return Err(ChainError::NotCanonical { line });
     }
     if parsed.record.seq != line {
-        return Err(ChainError::Sequence {
-            line,
-            got: parsed.record.seq,
-        });
+        return Err(ChainError::Sequence { line, got: parsed.record.seq });
     }
     if parsed.previous != hex::encode(head.hash) {
         return Err(ChainError::Previous { line });

@@ -90,11 +90,7 @@ impl AuditError {
         let find_out = "find out who changed the file; restore log and store from the same backup, \
                         or keep both as evidence and start with an empty state_dir";
         match self {
-            Self::Io {
-                path,
-                action,
-                source,
-            } => Finding::new(
+            Self::Io { path, action, source } => Finding::new(
                 step,
                 path.display().to_string(),
                 format!("a file that can be {action} ({source})"),
@@ -120,10 +116,7 @@ impl AuditError {
             ),
             Self::StoreIsOlder { path, found, known } => Finding::new(
                 step,
-                format!(
-                    "{}: {found} records, of which the store knows {known}",
-                    path.display()
-                ),
+                format!("{}: {found} records, of which the store knows {known}", path.display()),
                 "a store as recent as the log",
                 "the store was replaced by an older copy, with older policies and keys: restore \
                  both files from the same backup, or keep them and start with an empty state_dir",
@@ -165,11 +158,7 @@ impl AuditLog {
     pub fn open(path: &Path, known: Head) -> Result<(Self, Option<TornLine>), AuditError> {
         let io_error = |action| {
             let path = path.to_owned();
-            move |source| AuditError::Io {
-                path,
-                action,
-                source,
-            }
+            move |source| AuditError::Io { path, action, source }
         };
         let mut file = OpenOptions::new()
             .read(true)
@@ -180,38 +169,22 @@ impl AuditLog {
             .open(path)
             .map_err(io_error("opened"))?;
         let summary = verify_chain(&mut file, known.seq).map_err(|source| match source {
-            ChainError::Io(source) => AuditError::Io {
-                path: path.to_owned(),
-                action: "read",
-                source,
-            },
-            source => AuditError::Chain {
-                path: path.to_owned(),
-                source,
-            },
+            ChainError::Io(source) => {
+                AuditError::Io { path: path.to_owned(), action: "read", source }
+            }
+            source => AuditError::Chain { path: path.to_owned(), source },
         })?;
         compare(path, &summary, known)?;
-        let torn = (summary.torn_bytes > 0).then_some(TornLine {
-            bytes: summary.torn_bytes,
-        });
+        let torn = (summary.torn_bytes > 0).then_some(TornLine { bytes: summary.torn_bytes });
         if torn.is_some() {
-            file.set_len(summary.whole_bytes)
-                .map_err(io_error("shortened"))?;
+            file.set_len(summary.whole_bytes).map_err(io_error("shortened"))?;
         }
-        file.seek(SeekFrom::Start(summary.whole_bytes))
-            .map_err(io_error("read"))?;
+        file.seek(SeekFrom::Start(summary.whole_bytes)).map_err(io_error("read"))?;
         file.sync_all().map_err(io_error("flushed to disk"))?;
         if let Some(folder) = path.parent() {
-            File::open(folder)
-                .and_then(|f| f.sync_all())
-                .map_err(io_error("flushed to disk"))?;
+            File::open(folder).and_then(|f| f.sync_all()).map_err(io_error("flushed to disk"))?;
         }
-        let log = Self {
-            file,
-            path: path.to_owned(),
-            head: summary.head,
-            failed: false,
-        };
+        let log = Self { file, path: path.to_owned(), head: summary.head, failed: false };
         Ok((log, torn))
     }
 
@@ -225,10 +198,7 @@ impl AuditLog {
             return Err(AuditError::Failed);
         }
         let (line, head) = chain::link(self.head, at, entry);
-        let written = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => {
                 self.head = head;
@@ -237,11 +207,7 @@ impl AuditLog {
             Err(source) => {
                 self.failed = true;
                 let path = self.path.clone();
-                Err(AuditError::Io {
-                    path,
-                    action: "flushed to disk",
-                    source,
-                })
+                Err(AuditError::Io { path, action: "flushed to disk", source })
             }
         }
     }
@@ -266,25 +232,14 @@ fn compare(path: &Path, summary: &ChainSummary, known: Head) -> Result<(), Audit
     let path = path.to_owned();
     let found = summary.head.seq;
     if found < known.seq {
-        return Err(AuditError::Truncated {
-            path,
-            found,
-            known: known.seq,
-        });
+        return Err(AuditError::Truncated { path, found, known: known.seq });
     }
     if summary.hash_at_mark != Some(known.hash) {
-        return Err(AuditError::OtherHistory {
-            path,
-            seq: known.seq,
-        });
+        return Err(AuditError::OtherHistory { path, seq: known.seq });
     }
     // The log is written first, so a crash leaves it one record ahead. Never two.
     if found > known.seq.saturating_add(1) {
-        return Err(AuditError::StoreIsOlder {
-            path,
-            found,
-            known: known.seq,
-        });
+        return Err(AuditError::StoreIsOlder { path, found, known: known.seq });
     }
     Ok(())
 }

@@ -45,11 +45,7 @@ impl Layers {
         findings: &mut Vec<Finding>,
     ) {
         for (name, value) in table {
-            let key = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             match (find(&key), value) {
                 (Some(setting), value) => {
                     self.add(
@@ -81,13 +77,7 @@ impl Layers {
             let origin = format!(" from {}", cut(&variable));
             match find(&key) {
                 Some(setting) => {
-                    self.add(
-                        setting,
-                        from_text(setting.kind, &text),
-                        &text,
-                        &origin,
-                        findings,
-                    );
+                    self.add(setting, from_text(setting.kind, &text), &text, &origin, findings);
                 }
                 None => findings.push(unknown(&key, &origin)),
             }
@@ -155,17 +145,12 @@ impl Layers {
             Value::Number(number) => number.to_string(),
             Value::List(list) => list.join(","),
         };
-        SETTINGS
-            .iter()
-            .map(|setting| (setting.key, text(self.value(setting.key))))
-            .collect()
+        SETTINGS.iter().map(|setting| (setting.key, text(self.value(setting.key)))).collect()
     }
 }
 
 fn is_table(key: &str) -> bool {
-    SETTINGS
-        .iter()
-        .any(|setting| setting.key.split_once('.').is_some_and(|(t, _)| t == key))
+    SETTINGS.iter().any(|setting| setting.key.split_once('.').is_some_and(|(t, _)| t == key))
 }
 
 fn from_toml(kind: Kind, value: &toml::Value) -> Option<Value> {
@@ -186,17 +171,11 @@ fn from_text(kind: Kind, text: &str) -> Option<Value> {
         Kind::Text => Some(Value::Text(text.to_owned())),
         Kind::Word(words) => words.contains(&text).then(|| Value::Text(text.to_owned())),
         Kind::List => Some(Value::List(
-            text.split(',')
-                .map(str::trim)
-                .filter(|s| !s.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect(),
         )),
-        Kind::Number { min, max } => text
-            .parse()
-            .ok()
-            .filter(|n| (min..=max).contains(n))
-            .map(Value::Number),
+        Kind::Number { min, max } => {
+            text.parse().ok().filter(|n| (min..=max).contains(n)).map(Value::Number)
+        }
     }
 }
 
@@ -227,8 +206,5 @@ fn one_line(text: &str) -> String {
 }
 
 fn cut(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_SHOWN)
-        .collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
 }

@@ -161,11 +161,7 @@ impl BrokerConfig {
         layers.add_environment(environment, &mut findings);
         layers.add_flags(flags, &mut findings);
 
-        let config = Reader {
-            layers: &layers,
-            findings: &mut findings,
-        }
-        .read();
+        let config = Reader { layers: &layers, findings: &mut findings }.read();
         match config {
             Some(mut config) if findings.is_empty() => {
                 config.effective = layers.effective();
@@ -266,10 +262,9 @@ impl Reader<'_> {
         let key = self.optional_file("tls.key_file");
         match (certificate, key) {
             (None, None) => Some(TlsSource::SelfMade),
-            (Some(certificate_file), Some(key_file)) => Some(TlsSource::Files {
-                certificate_file,
-                key_file,
-            }),
+            (Some(certificate_file), Some(key_file)) => {
+                Some(TlsSource::Files { certificate_file, key_file })
+            }
             (Some(_), None) => {
                 let expected = "the key of `tls.certificate_file`";
                 let remedy = "set both, or neither for a self-made CA";

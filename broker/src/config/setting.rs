@@ -48,28 +48,13 @@ const fn setting(
     default: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting {
-        key,
-        kind,
-        default,
-        meaning,
-    }
+    Setting { key, kind, default, meaning }
 }
 
 /// All configuration keys.
 pub const SETTINGS: &[Setting] = &[
-    setting(
-        "listen",
-        Kind::Text,
-        "0.0.0.0:8443",
-        "address of the KBS, for guests",
-    ),
-    setting(
-        "admin_listen",
-        Kind::Text,
-        "127.0.0.1:8444",
-        "address of the admin API, or off",
-    ),
+    setting("listen", Kind::Text, "0.0.0.0:8443", "address of the KBS, for guests"),
+    setting("admin_listen", Kind::Text, "127.0.0.1:8444", "address of the admin API, or off"),
     setting(
         "state_dir",
         Kind::Text,
@@ -82,18 +67,8 @@ pub const SETTINGS: &[Setting] = &[
         "localhost,127.0.0.1",
         "names in the self-made server certificate",
     ),
-    setting(
-        "tls.certificate_file",
-        Kind::Text,
-        "",
-        "PEM chain; without it a self-made CA is used",
-    ),
-    setting(
-        "tls.key_file",
-        Kind::Text,
-        "",
-        "PEM private key of the certificate, mode 0600",
-    ),
+    setting("tls.certificate_file", Kind::Text, "", "PEM chain; without it a self-made CA is used"),
+    setting("tls.key_file", Kind::Text, "", "PEM private key of the certificate, mode 0600"),
     setting(
         "admin.authentication",
         Kind::List,
@@ -106,12 +81,7 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "admin token, made on first start; <state_dir>/admin-token",
     ),
-    setting(
-        "admin.client_ca_file",
-        Kind::Text,
-        "",
-        "PEM CA of the administrators' certificates",
-    ),
+    setting("admin.client_ca_file", Kind::Text, "", "PEM CA of the administrators' certificates"),
     setting(
         "endorsements.bundle_files",
         Kind::List,
@@ -132,28 +102,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "session.max_challenges",
-        Kind::Number {
-            min: 1,
-            max: 1_000_000,
-        },
+        Kind::Number { min: 1, max: 1_000_000 },
         "65536",
         "most open Challenges; then the oldest goes",
     ),
     setting(
         "session.max_attested",
-        Kind::Number {
-            min: 1,
-            max: 1_000_000,
-        },
+        Kind::Number { min: 1, max: 1_000_000 },
         "4096",
         "most attested sessions; then the oldest goes",
     ),
     setting(
         "limits.connections",
-        Kind::Number {
-            min: 1,
-            max: 100_000,
-        },
+        Kind::Number { min: 1, max: 100_000 },
         "1024",
         "most connections at a time on one listener",
     ),
@@ -177,19 +138,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "decisions.kept",
-        Kind::Number {
-            min: 1,
-            max: 10_000_000,
-        },
+        Kind::Number { min: 1, max: 10_000_000 },
         "10000",
         "decisions with full reasons that the store keeps",
     ),
-    setting(
-        "log.format",
-        Kind::Word(&["auto", "json", "text"]),
-        "auto",
-        "form of the log lines",
-    ),
+    setting("log.format", Kind::Word(&["auto", "json", "text"]), "auto", "form of the log lines"),
     setting(
         "log.level",
         Kind::Word(&["error", "warn", "info", "debug"]),

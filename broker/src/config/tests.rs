@@ -44,10 +44,7 @@ fn all_mistakes_are_reported_together() {
         "#,
     )
     .expect_err("eight mistakes");
-    let steps: Vec<&str> = findings
-        .iter()
-        .map(|finding| finding.step.as_str())
-        .collect();
+    let steps: Vec<&str> = findings.iter().map(|finding| finding.step.as_str()).collect();
     for key in [
         "`listen`",
         "`lisen`",
@@ -59,10 +56,7 @@ fn all_mistakes_are_reported_together() {
         "`verifier.insecure_extra_roots`",
         "`log.format`",
     ] {
-        assert!(
-            steps.iter().any(|step| step.contains(key)),
-            "{key} is not among {steps:?}"
-        );
+        assert!(steps.iter().any(|step| step.contains(key)), "{key} is not among {steps:?}");
     }
     assert_eq!(findings.len(), 9);
 }
@@ -71,24 +65,15 @@ fn all_mistakes_are_reported_together() {
 fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     let findings = load("[session]\ntimeout_second = 5").expect_err("unknown key");
     assert_eq!(findings.len(), 1);
-    assert_eq!(
-        findings[0].remedy,
-        "did you mean `session.timeout_seconds`?"
-    );
+    assert_eq!(findings[0].remedy, "did you mean `session.timeout_seconds`?");
 }
 
 #[test]
 fn the_environment_goes_over_the_file_and_flags_over_both() {
     let environment = [
         ("ADYTON_BROKER__LISTEN".to_owned(), "127.0.0.1:2".to_owned()),
-        (
-            "ADYTON_BROKER__SESSION__TIMEOUT_SECONDS".to_owned(),
-            "7".to_owned(),
-        ),
-        (
-            "ADYTON_BROKER__SERVER_NAMES".to_owned(),
-            "a.example, b.example".to_owned(),
-        ),
+        ("ADYTON_BROKER__SESSION__TIMEOUT_SECONDS".to_owned(), "7".to_owned()),
+        ("ADYTON_BROKER__SERVER_NAMES".to_owned(), "a.example, b.example".to_owned()),
         ("ADYTON_SIDECAR__LISTEN".to_owned(), "ignored".to_owned()),
     ];
     let file = "listen = \"127.0.0.1:1\"\n[session]\ntimeout_seconds = 9";
@@ -104,10 +89,7 @@ fn the_environment_goes_over_the_file_and_flags_over_both() {
 fn an_unknown_environment_variable_is_refused() {
     let environment = [("ADYTON_BROKER__LISTN".to_owned(), "127.0.0.1:2".to_owned())];
     let findings = BrokerConfig::load(None, environment, []).expect_err("unknown");
-    assert!(
-        findings[0].step.contains("ADYTON_BROKER__LISTN"),
-        "{findings:?}"
-    );
+    assert!(findings[0].step.contains("ADYTON_BROKER__LISTN"), "{findings:?}");
     assert_eq!(findings[0].remedy, "did you mean `listen`?");
 }
 
@@ -127,8 +109,5 @@ fn no_authentication_method_means_no_admin_api() {
 #[test]
 fn client_certificates_without_their_ca_are_refused() {
     let findings = load("[admin]\nauthentication = [\"client-certificate\"]").expect_err("no CA");
-    assert!(
-        findings[0].step.contains("admin.client_ca_file"),
-        "{findings:?}"
-    );
+    assert!(findings[0].step.contains("admin.client_ca_file"), "{findings:?}");
 }

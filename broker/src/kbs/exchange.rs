@@ -62,11 +62,7 @@ pub fn auth(broker: &Broker, body: &[u8]) -> Result<WithCookie<ChallengeMessage>
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     let started = Instant::now();
     let expires = broker.sessions.open(&id, awaiting, started);
-    Ok(WithCookie {
-        body: challenge,
-        id,
-        expires: wall(expires, started),
-    })
+    Ok(WithCookie { body: challenge, id, expires: wall(expires, started) })
 }
 
 /// Verifies an Attestation. Steps: 1. the session's Challenge is taken, for good; 2. the message
@@ -91,25 +87,12 @@ pub fn attest(
     // 2.
     let message_refused = |error| refuse(reason::of_message(&error));
     let attestation = Attestation::parse(body).map_err(message_refused)?;
-    let presented = awaiting
-        .on_attestation(&attestation)
-        .map_err(message_refused)?;
-    let Presented {
-        evidence,
-        expected,
-        tee_key,
-        init_data,
-    } = presented;
+    let presented = awaiting.on_attestation(&attestation).map_err(message_refused)?;
+    let Presented { evidence, expected, tee_key, init_data } = presented;
     // 3.
     let endorsements = broker.trusted.endorsements.current();
-    let verified = verify(
-        &evidence,
-        &endorsements,
-        &broker.trusted.anchors,
-        &expected,
-        now(),
-    )
-    .map_err(|error| refuse(error.reasons()))?;
+    let verified = verify(&evidence, &endorsements, &broker.trusted.anchors, &expected, now())
+        .map_err(|error| refuse(error.reasons()))?;
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {
@@ -133,17 +116,9 @@ pub fn attest(
     record_verified(broker, peer, &verified)?;
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     let wall_expires = subject.expires;
-    let session = AttestedSession {
-        verified: Some(verified).into(),
-        tee_key,
-        expires,
-    };
+    let session = AttestedSession { verified: Some(verified).into(), tee_key, expires };
     broker.sessions.keep(&id, &token, session, at);
-    Ok(WithCookie {
-        body: AttestResponse { token },
-        id,
-        expires: wall_expires,
-    })
+    Ok(WithCookie { body: AttestResponse { token }, id, expires: wall_expires })
 }
 
 /// Decides about one key and, if it may, encrypts it to the attested TEE key. Steps: 1. there is an
@@ -166,10 +141,7 @@ pub fn resource(
     let session = find_session(broker, proof).ok_or(KbsRefusal::NotAttested)?;
     let decision = DecisionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     // 2.
-    let found = broker
-        .keys
-        .find(&resource, epoch)
-        .map_err(|error| unavailable(&error))?;
+    let found = broker.keys.find(&resource, epoch).map_err(|error| unavailable(&error))?;
     let Some(key) = found else {
         let asked = match epoch {
             WhichEpoch::Newest => resource.to_uri(),
@@ -182,24 +154,13 @@ pub fn resource(
         return Err(KbsRefusal::UnknownKey { decision, reasons });
     };
     // 3.
-    let rules = broker
-        .policies
-        .rules(&resource)
-        .map_err(|error| unavailable(&error))?;
+    let rules = broker.policies.rules(&resource).map_err(|error| unavailable(&error))?;
     let tee_key = session.tee_key.clone();
-    let request = KeyRequest {
-        decision: decision.clone(),
-        resource,
-        key,
-        tee_key,
-    };
+    let request = KeyRequest { decision: decision.clone(), resource, key, tee_key };
     let kid = request.key.to_string();
     // One decision at a time for a session: the claims are one value that goes round. If a panic
     // ever takes them, the session is over.
-    let mut claims = session
-        .verified
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut claims = session.verified.lock().unwrap_or_else(PoisonError::into_inner);
     let verified = claims.take().ok_or(KbsRefusal::NotAttested)?;
     let (permit, verified) = match appraise_and_decide(request, &rules, verified, now()) {
         Ok(permitted) => permitted,
@@ -243,10 +204,7 @@ pub fn resource(
 
 fn find_session(broker: &Broker, proof: &SessionProof) -> Option<std::sync::Arc<AttestedSession>> {
     let now = Instant::now();
-    let by_cookie = proof
-        .id
-        .as_ref()
-        .and_then(|id| broker.sessions.by_id(id, now).ok());
+    let by_cookie = proof.id.as_ref().and_then(|id| broker.sessions.by_id(id, now).ok());
     by_cookie.or_else(|| broker.sessions.by_token(proof.token.as_ref()?, now).ok())
 }
 
@@ -269,10 +227,7 @@ fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Vec<Reason>
     if register.0 == expected {
         Ok(())
     } else {
-        Err(vec![reason::of_init_data(
-            hex::encode(expected),
-            register.to_string(),
-        )])
+        Err(vec![reason::of_init_data(hex::encode(expected), register.to_string())])
     }
 }
 
@@ -318,14 +273,10 @@ fn record_verified(
     let digest = ring::digest::digest(&ring::digest::SHA256, claims.as_bytes());
     let entry = AuditEntry::new(AuditEvent::EvidenceVerified, "", peer)
         .with("claims-digest", hex::encode(digest));
-    broker
-        .journal
-        .record_verified(entry)
-        .map(|_| ())
-        .map_err(|error| {
-            broker.metrics.journal_failure();
-            unavailable(&error)
-        })
+    broker.journal.record_verified(entry).map(|_| ()).map_err(|error| {
+        broker.metrics.journal_failure();
+        unavailable(&error)
+    })
 }
 
 fn record_of(

@@ -13,18 +13,14 @@ const MAX_REPEATED: usize = 300;
 pub fn of_message(error: &RcarError) -> Vec<Reason> {
     let (code, claim, remedy) = match error {
         RcarError::TooLong { .. } => ("rcar.too-long", "message", "send less"),
-        RcarError::Json { .. } => (
-            "rcar.malformed",
-            "message",
-            "send what KBS protocol 0.4.0 fixes",
-        ),
+        RcarError::Json { .. } => {
+            ("rcar.malformed", "message", "send what KBS protocol 0.4.0 fixes")
+        }
         RcarError::Version { .. } => ("rcar.version", "version", "use a client of protocol 0.4.0"),
         RcarError::Tee(_) => ("rcar.tee", "tee", "attest a TEE that this broker verifies"),
-        RcarError::HashAlgorithm { .. } => (
-            "rcar.hash-algorithm",
-            "selected-hash-algorithm",
-            "use SHA-384",
-        ),
+        RcarError::HashAlgorithm { .. } => {
+            ("rcar.hash-algorithm", "selected-hash-algorithm", "use SHA-384")
+        }
         RcarError::NonceLength { .. } | RcarError::Nonce => (
             "rcar.nonce",
             "runtime-data.nonce",
@@ -45,25 +41,11 @@ pub fn of_message(error: &RcarError) -> Vec<Reason> {
             if !reasons.is_empty() {
                 return reasons;
             }
-            (
-                "rcar.evidence",
-                "primary_evidence",
-                "send evidence in the form of its TEE",
-            )
+            ("rcar.evidence", "primary_evidence", "send evidence in the form of its TEE")
         }
     };
-    let got = Chain(error)
-        .to_string()
-        .chars()
-        .take(MAX_REPEATED)
-        .collect();
-    vec![protocol(
-        code,
-        claim,
-        "a message that KBS protocol 0.4.0 fixes",
-        got,
-        remedy,
-    )]
+    let got = Chain(error).to_string().chars().take(MAX_REPEATED).collect();
+    vec![protocol(code, claim, "a message that KBS protocol 0.4.0 fixes", got, remedy)]
 }
 
 /// Why a session was refused.

@@ -65,9 +65,7 @@ async fn bounded_and_counted(
         Ok(response) => response,
         Err(_) => KbsRefusal::Timeout.into_response(),
     };
-    broker
-        .metrics
-        .request(endpoint, response.status().as_u16(), started.elapsed());
+    broker.metrics.request(endpoint, response.status().as_u16(), started.elapsed());
     response
 }
 
@@ -86,10 +84,7 @@ async fn attest(
     let id = session_cookie(&headers);
     let body = whole(body, MAX_ATTESTATION_BYTES).await?;
     let turns = Arc::clone(&broker.verifications);
-    let turn = turns
-        .acquire_owned()
-        .await
-        .map_err(|_| KbsRefusal::Unavailable)?;
+    let turn = turns.acquire_owned().await.map_err(|_| KbsRefusal::Unavailable)?;
     let reply = blocking(move || {
         // The turn ends with the work, also when nobody waits for the reply any more.
         let _turn = turn;
@@ -107,15 +102,8 @@ async fn resource(
 ) -> Result<Response, KbsRefusal> {
     // The path as it was sent: a decoded `%2F` would make another resource of it.
     let epoch = wanted_epoch(uri.query()).ok_or(KbsRefusal::ResourcePath)?;
-    let path = uri
-        .path()
-        .strip_prefix(RESOURCE_PREFIX)
-        .unwrap_or_default()
-        .to_owned();
-    let proof = SessionProof {
-        id: session_cookie(&headers),
-        token: bearer_token(&headers),
-    };
+    let path = uri.path().strip_prefix(RESOURCE_PREFIX).unwrap_or_default().to_owned();
+    let proof = SessionProof { id: session_cookie(&headers), token: bearer_token(&headers) };
     let reply =
         blocking(move || exchange::resource(&broker, peer.as_str(), &proof, &path, epoch)).await?;
     Ok(json(StatusCode::OK, &reply))
@@ -131,11 +119,7 @@ pub(super) async fn healthz(
     Query(query): Query<Verbosity>,
 ) -> Response {
     let usable = broker.journal.is_usable();
-    let status = if usable {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if usable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if query.verbose.is_none() {
         return status.into_response();
     }
@@ -189,9 +173,7 @@ fn with_cookie<T: serde::Serialize>(reply: &WithCookie<T>) -> Response {
     let mut response = json(StatusCode::OK, &reply.body);
     let expires = i64::try_from(reply.expires.0).ok();
     let expires = expires.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    let expires = expires
-        .unwrap_or(jiff::Timestamp::MAX)
-        .strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let expires = expires.unwrap_or(jiff::Timestamp::MAX).strftime("%a, %d %b %Y %H:%M:%S GMT");
     let id = reply.id.as_str();
     let cookie =
         format!("{COOKIE_NAME}={id}; Expires={expires}; Secure; HttpOnly; SameSite=Strict");
@@ -205,13 +187,9 @@ fn with_cookie<T: serde::Serialize>(reply: &WithCookie<T>) -> Response {
 /// The session id of the first cookie of our name. A second one is not looked at: a planted cookie
 /// can't be told from the real one, and either is only a name.
 fn session_cookie(headers: &HeaderMap) -> Option<SessionId> {
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.split_once('='));
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
     let (_, id) = pairs.find(|(name, _)| name.trim() == COOKIE_NAME)?;
     SessionId::parse(id.trim())
 }
@@ -219,17 +197,10 @@ fn session_cookie(headers: &HeaderMap) -> Option<SessionId> {
 /// `epoch=<n>` of the query; other parameters are ignored, as a KBS forwards them to whom it may
 /// concern. `None` when it is given and is no epoch.
 fn wanted_epoch(query: Option<&str>) -> Option<WhichEpoch> {
-    let mut pairs = query
-        .unwrap_or_default()
-        .split('&')
-        .filter_map(|pair| pair.split_once('='));
+    let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     match pairs.find(|(name, _)| *name == "epoch") {
         None => Some(WhichEpoch::Newest),
-        Some((_, number)) => number
-            .parse()
-            .ok()
-            .filter(|n| *n > 0)
-            .map(WhichEpoch::Exactly),
+        Some((_, number)) => number.parse().ok().filter(|n| *n > 0).map(WhichEpoch::Exactly),
     }
 }
 

@@ -48,10 +48,7 @@ fn attested(broker: &Broker, tee: &FakeTee) -> SessionProof {
     let (attestation, _) = awaiting.with_evidence(evidence);
     let body = serde_json::to_vec(&attestation).expect("JSON");
     let reply = attest(broker, "peer", Some(&challenge.id), &body).expect("accepted");
-    SessionProof {
-        id: Some(reply.id),
-        token: None,
-    }
+    SessionProof { id: Some(reply.id), token: None }
 }
 
 #[test]
@@ -65,18 +62,10 @@ fn without_a_writable_audit_log_nothing_is_released() {
 
     broker.journal.refuse_from_now_on();
     let refusal = resource(&broker, "peer", &proof, PATH, WhichEpoch::Newest);
-    assert!(
-        matches!(refusal, Err(KbsRefusal::Unavailable)),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, Err(KbsRefusal::Unavailable)), "{refusal:?}");
     assert!(!broker.journal.is_usable());
-    assert_eq!(
-        broker.journal.decisions(10).expect("readable").len(),
-        decisions
-    );
-    let page = broker
-        .metrics
-        .page(broker.sessions.counts(std::time::Instant::now()));
+    assert_eq!(broker.journal.decisions(10).expect("readable").len(), decisions);
+    let page = broker.metrics.page(broker.sessions.counts(std::time::Instant::now()));
     assert!(page.contains("adyton_journal_failures_total 1"), "{page}");
 }
 

@@ -27,14 +27,9 @@ impl EmbeddedKeyStore {
     }
 
     fn load(&self, id: &KeyId) -> Result<ModelKey, KeyStoreError> {
-        let row = Row {
-            name: id.uri(),
-            epoch: id.epoch(),
-        };
+        let row = Row { name: id.uri(), epoch: id.epoch() };
         let stored = self.journal.store().value(Table::Keys, row)?;
-        let mut bytes = stored.ok_or_else(|| KeyStoreError::Unknown {
-            kid: id.to_string(),
-        })?;
+        let mut bytes = stored.ok_or_else(|| KeyStoreError::Unknown { kid: id.to_string() })?;
         Ok(ModelKey::from_bytes(&mut bytes, id.clone())?)
     }
 }
@@ -46,14 +41,9 @@ impl KeyStore for EmbeddedKeyStore {
         let key = ModelKey::generate(id.clone())?;
         let entry = AuditEntry::new(AuditEvent::KeyCreated, id.to_string(), actor);
         self.journal.change(entry, |rows| {
-            let row = Row {
-                name: id.uri(),
-                epoch: id.epoch(),
-            };
+            let row = Row { name: id.uri(), epoch: id.epoch() };
             if rows.contains(Table::Keys, row)? {
-                return Err(KeyStoreError::Exists {
-                    uri: id.uri().to_owned(),
-                });
+                return Err(KeyStoreError::Exists { uri: id.uri().to_owned() });
             }
             rows.put(Table::Keys, row, key.key_bytes_for_wrapping().as_slice())?;
             rows.put(Table::KeyMetadata, row, created_at.as_bytes())?;
@@ -68,12 +58,9 @@ impl KeyStore for EmbeddedKeyStore {
         for (uri, epoch) in store.rows(Table::Keys)? {
             let id = KeyId::new(&uri, epoch)?;
             let row = Row { name: &uri, epoch };
-            let created_at =
-                store
-                    .value(Table::KeyMetadata, row)?
-                    .ok_or_else(|| KeyStoreError::Unknown {
-                        kid: id.to_string(),
-                    })?;
+            let created_at = store
+                .value(Table::KeyMetadata, row)?
+                .ok_or_else(|| KeyStoreError::Unknown { kid: id.to_string() })?;
             let created_at = String::from_utf8_lossy(&created_at).into_owned();
             records.push(KeyRecord { id, created_at });
         }
@@ -87,26 +74,18 @@ impl KeyStore for EmbeddedKeyStore {
     ) -> Result<Option<KeyId>, KeyStoreError> {
         let uri = resource.to_uri();
         let rows = self.journal.store().rows(Table::Keys)?;
-        let epochs = rows
-            .into_iter()
-            .filter(|(name, _)| *name == uri)
-            .map(|(_, epoch)| epoch);
+        let epochs = rows.into_iter().filter(|(name, _)| *name == uri).map(|(_, epoch)| epoch);
         let found = match epoch {
             WhichEpoch::Newest => epochs.max(),
             WhichEpoch::Exactly(wanted) => epochs.into_iter().find(|epoch| *epoch == wanted),
         };
-        found
-            .map(|epoch| KeyId::new(&uri, epoch))
-            .transpose()
-            .map_err(KeyStoreError::from)
+        found.map(|epoch| KeyId::new(&uri, epoch)).transpose().map_err(KeyStoreError::from)
     }
 
     fn release(&self, permit: RecordedPermit, now: UnixTime) -> Result<JweResponse, KeyStoreError> {
         let permit = permit.permit();
         if permit.until() <= now {
-            return Err(KeyStoreError::PermitEnded {
-                until: permit.until(),
-            });
+            return Err(KeyStoreError::PermitEnded { until: permit.until() });
         }
         let request = permit.request();
         let key = self.load(&request.key)?;

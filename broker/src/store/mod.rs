@@ -105,10 +105,7 @@ impl<'a> Row<'a> {
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (front, epoch) = bytes.split_last_chunk::<4>()?;
         let name = std::str::from_utf8(front.strip_suffix(&[0])?).ok()?;
-        Some(Self {
-            name,
-            epoch: u32::from_be_bytes(*epoch),
-        })
+        Some(Self { name, epoch: u32::from_be_bytes(*epoch) })
     }
 }
 
@@ -184,10 +181,7 @@ impl StoreError {
     pub fn finding(&self) -> Finding {
         let step = "store";
         match self {
-            Self::SecretFile(error) => Finding {
-                step: "root key".into(),
-                ..error.finding()
-            },
+            Self::SecretFile(error) => Finding { step: "root key".into(), ..error.finding() },
             Self::RootKeyMissing { path } => Finding::new(
                 "root key",
                 path.display().to_string(),
@@ -270,17 +264,12 @@ impl Store {
             Ok(metadata) => metadata.len() > 0,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => {
-                return Err(StoreError::Open {
-                    path,
-                    source: Box::new(error),
-                });
+                return Err(StoreError::Open { path, source: Box::new(error) });
             }
         };
         let root_key = match RootKey::load(&root_key_path) {
             Err(SecretFileError::Missing { .. }) if exists => {
-                return Err(StoreError::RootKeyMissing {
-                    path: root_key_path,
-                });
+                return Err(StoreError::RootKeyMissing { path: root_key_path });
             }
             Err(SecretFileError::Missing { .. }) => RootKey::create(&root_key_path)?,
             other => other?,
@@ -292,18 +281,12 @@ impl Store {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| StoreError::Open {
-                path: path.clone(),
-                source: Box::new(error),
-            })?;
+            .map_err(|error| StoreError::Open { path: path.clone(), source: Box::new(error) })?;
         let opened =
             FileBackend::new(file).and_then(|file| redb::Builder::new().create_with_backend(file));
         let database = opened.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
-            other => StoreError::Open {
-                path: path.clone(),
-                source: Box::new(other),
-            },
+            other => StoreError::Open { path: path.clone(), source: Box::new(other) },
         })?;
         let store = Self { database, root_key };
         store.prove_root_key(root_key_path)?;
@@ -320,18 +303,16 @@ impl Store {
         if newborn {
             return self.write(|rows: &RowWriter<'_>| {
                 for table in Table::ALL {
-                    rows.transaction
-                        .open_table(table.definition())
-                        .map_err(transaction)?;
+                    rows.transaction.open_table(table.definition()).map_err(transaction)?;
                 }
                 rows.put(Table::Meta, ROOT_KEY_CHECK, ROOT_KEY_CHECK_TEXT)
             });
         }
         match self.value(Table::Meta, ROOT_KEY_CHECK) {
             Ok(Some(text)) if text.as_slice() == ROOT_KEY_CHECK_TEXT => Ok(()),
-            Ok(_) | Err(StoreError::NotAuthentic { .. }) => Err(StoreError::WrongRootKey {
-                path: root_key_path,
-            }),
+            Ok(_) | Err(StoreError::NotAuthentic { .. }) => {
+                Err(StoreError::WrongRootKey { path: root_key_path })
+            }
             Err(other) => Err(other),
         }
     }
@@ -399,21 +380,14 @@ impl Store {
         change: impl FnOnce(&RowWriter<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let pending = self.database.begin_write().map_err(transaction)?;
-        let result = change(&RowWriter {
-            transaction: &pending,
-            root_key: &self.root_key,
-        })?;
+        let result = change(&RowWriter { transaction: &pending, root_key: &self.root_key })?;
         pending.commit().map_err(transaction)?;
         Ok(result)
     }
 }
 
 fn foreign_row(table: Table) -> StoreError {
-    StoreError::NotAuthentic {
-        table: table.name(),
-        row: "(unreadable name)".into(),
-        epoch: 0,
-    }
+    StoreError::NotAuthentic { table: table.name(), row: "(unreadable name)".into(), epoch: 0 }
 }
 
 /// Writes rows within one transaction.
@@ -429,12 +403,8 @@ impl RowWriter<'_> {
     /// [`StoreError::Random`], [`StoreError::Transaction`].
     pub fn put(&self, table: Table, row: Row<'_>, value: &[u8]) -> Result<(), StoreError> {
         let sealed = sealing::seal(self.root_key, table, row, value)?;
-        let mut rows = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(transaction)?;
-        rows.insert(row.encode().as_slice(), sealed.as_slice())
-            .map_err(transaction)?;
+        let mut rows = self.transaction.open_table(table.definition()).map_err(transaction)?;
+        rows.insert(row.encode().as_slice(), sealed.as_slice()).map_err(transaction)?;
         Ok(())
     }
 
@@ -443,14 +413,8 @@ impl RowWriter<'_> {
     /// # Errors
     /// [`StoreError::Transaction`].
     pub fn contains(&self, table: Table, row: Row<'_>) -> Result<bool, StoreError> {
-        let rows = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(transaction)?;
-        Ok(rows
-            .get(row.encode().as_slice())
-            .map_err(transaction)?
-            .is_some())
+        let rows = self.transaction.open_table(table.definition()).map_err(transaction)?;
+        Ok(rows.get(row.encode().as_slice()).map_err(transaction)?.is_some())
     }
 
     /// Takes rows from the front of a table until at most `keep` are left; `removed` sees the
@@ -465,10 +429,7 @@ impl RowWriter<'_> {
         mut removed: impl FnMut(&[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         use redb::ReadableTableMetadata;
-        let mut rows = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(transaction)?;
+        let mut rows = self.transaction.open_table(table.definition()).map_err(transaction)?;
         while rows.len().map_err(transaction)? > keep {
             let Some((key, sealed)) = rows.pop_first().map_err(transaction)? else {
                 break;
@@ -484,10 +445,7 @@ impl RowWriter<'_> {
     /// # Errors
     /// [`StoreError::Transaction`].
     pub fn remove(&self, table: Table, row: Row<'_>) -> Result<(), StoreError> {
-        let mut rows = self
-            .transaction
-            .open_table(table.definition())
-            .map_err(transaction)?;
+        let mut rows = self.transaction.open_table(table.definition()).map_err(transaction)?;
         rows.remove(row.encode().as_slice()).map_err(transaction)?;
         Ok(())
     }

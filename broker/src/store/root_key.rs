@@ -52,10 +52,7 @@ impl RootKey {
         let info = [context];
         let prk = Salt::new(HKDF_SHA256, salt).extract(self.0.as_slice());
         let mut key = Zeroizing::new([0; 32]);
-        prk.expand(&info, HKDF_SHA256)
-            .ok()?
-            .fill(key.as_mut_slice())
-            .ok()?;
+        prk.expand(&info, HKDF_SHA256).ok()?.fill(key.as_mut_slice()).ok()?;
         Some(key)
     }
 }

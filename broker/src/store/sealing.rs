@@ -71,30 +71,22 @@ pub(super) fn open(
 
     let mut body = Zeroizing::new(body.to_vec());
     let nonce = Nonce::assume_unique_for_key(*nonce);
-    let length = key
-        .open_in_place(nonce, Aad::from(&context), &mut body)
-        .map_err(|_| refusal())?
-        .len();
+    let length =
+        key.open_in_place(nonce, Aad::from(&context), &mut body).map_err(|_| refusal())?.len();
     body.truncate(length);
     Ok(body)
 }
 
 fn sealing_key(root_key: &RootKey, salt: &[u8], context: &[u8]) -> Option<LessSafeKey> {
     let key = root_key.derive(salt, context)?;
-    UnboundKey::new(&AES_256_GCM, key.as_slice())
-        .ok()
-        .map(LessSafeKey::new)
+    UnboundKey::new(&AES_256_GCM, key.as_slice()).ok().map(LessSafeKey::new)
 }
 
 /// Table, name and epoch, framed so that no two places give the same bytes.
 fn context(table: Table, row: Row<'_>) -> Vec<u8> {
     let epoch = row.epoch.to_be_bytes();
     let mut context = LABEL.to_vec();
-    for part in [
-        table.name().as_bytes(),
-        row.name.as_bytes(),
-        epoch.as_slice(),
-    ] {
+    for part in [table.name().as_bytes(), row.name.as_bytes(), epoch.as_slice()] {
         // Row names are bounded far below 4 GiB by the requests that bring them.
         let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
         context.extend_from_slice(&length.to_be_bytes());

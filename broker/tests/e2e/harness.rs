@@ -63,11 +63,7 @@ impl Reply {
     /// Status, variant and codes of a refusal.
     pub fn refusal(&self) -> (u16, String, Vec<String>) {
         let error = self.error();
-        let codes = error
-            .adyton
-            .as_ref()
-            .map(|adyton| adyton.codes.clone())
-            .unwrap_or_default();
+        let codes = error.adyton.as_ref().map(|adyton| adyton.codes.clone()).unwrap_or_default();
         (self.status.as_u16(), error.variant().to_owned(), codes)
     }
 }
@@ -98,9 +94,7 @@ impl TestBroker {
         let folder = tempfile::tempdir().expect("folder");
         let tee = FakeTee::new(now().0);
         let config = format!("{}{extra}", write_inputs(folder.path(), &tee, &[]));
-        Self::start_in(folder, tee, config)
-            .await
-            .expect("the broker starts")
+        Self::start_in(folder, tee, config).await.expect("the broker starts")
     }
 
     pub async fn start_in(
@@ -135,15 +129,7 @@ impl TestBroker {
         let endpoints = broker.endpoints().clone();
         let running = Arc::clone(broker.broker());
         let task = tokio::spawn(broker.run(stopped));
-        Ok(Self {
-            folder,
-            tee,
-            endpoints,
-            running,
-            stop,
-            task,
-            config,
-        })
+        Ok(Self { folder, tee, endpoints, running, stop, task, config })
     }
 
     /// Stops in good order and gives back what a restart needs.
@@ -160,14 +146,10 @@ impl TestBroker {
 
     /// Creates the key, registers the TEE's Reference Values and a policy.
     pub async fn with_key_and_policy(self) -> Self {
-        let created = self
-            .admin(Method::POST, "/adyton/v1/keys", kid_json(KEY))
-            .await;
+        let created = self.admin(Method::POST, "/adyton/v1/keys", kid_json(KEY)).await;
         assert_eq!(created.status, 201, "{}", created.text());
         let values = self.tee.reference_values(&TdProfile::default());
-        let set = self
-            .admin(Method::PUT, "/adyton/v1/reference-values", values)
-            .await;
+        let set = self.admin(Method::PUT, "/adyton/v1/reference-values", values).await;
         assert_eq!(set.status, 200, "{}", set.text());
         self.set_policy(KEY, "minimum_model_version = 3").await;
         self
@@ -182,8 +164,7 @@ impl TestBroker {
 
     pub async fn admin(&self, method: Method, path: &str, body: String) -> Reply {
         let token = std::fs::read_to_string(self.state_dir().join("admin-token")).expect("token");
-        self.admin_with(method, path, body, Some(format!("Bearer {}", token.trim())))
-            .await
+        self.admin_with(method, path, body, Some(format!("Bearer {}", token.trim()))).await
     }
 
     pub async fn admin_with(
@@ -194,17 +175,12 @@ impl TestBroker {
         authorization: Option<String>,
     ) -> Reply {
         let url = self.endpoints.admin.clone().expect("the admin API is on");
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
         let request = request.body(Full::from(body)).expect("request");
-        send(&url, self.client_config(), request)
-            .await
-            .expect("a reply")
+        send(&url, self.client_config(), request).await.expect("a reply")
     }
 
     pub async fn kbs(
@@ -214,21 +190,15 @@ impl TestBroker {
         cookie: Option<&str>,
         body: Vec<u8>,
     ) -> Reply {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if let Some(cookie) = cookie {
             request = request.header("cookie", cookie);
         }
-        self.kbs_request(request.body(Full::from(body)).expect("request"))
-            .await
+        self.kbs_request(request.body(Full::from(body)).expect("request")).await
     }
 
     pub async fn kbs_request(&self, request: Request<Full<Bytes>>) -> Reply {
-        send(&self.endpoints.kbs, self.client_config(), request)
-            .await
-            .expect("a reply")
+        send(&self.endpoints.kbs, self.client_config(), request).await.expect("a reply")
     }
 
     pub fn client_config(&self) -> ClientConfig {
@@ -252,17 +222,12 @@ impl TestBroker {
         let (attestation, awaiting) = awaiting.with_evidence(evidence);
         let body = serde_json::to_vec(&attestation).expect("JSON");
         let cookie = reply.cookie();
-        let reply = self
-            .kbs("POST", "/kbs/v0/attest", Some(&cookie), body.clone())
-            .await;
+        let reply = self.kbs("POST", "/kbs/v0/attest", Some(&cookie), body.clone()).await;
         if reply.status != 200 {
             return Err((reply, body));
         }
         let attested = awaiting.on_token(AttestResponse::parse(&reply.body).expect("token"));
-        Ok(Guest {
-            cookie: reply.cookie(),
-            attested,
-        })
+        Ok(Guest { cookie: reply.cookie(), attested })
     }
 
     pub async fn attest(&self) -> Guest {
@@ -274,8 +239,7 @@ impl TestBroker {
 
     pub async fn ask(&self, guest: &Guest, path: &str) -> Reply {
         let path = format!("/kbs/v0/resource/{path}");
-        self.kbs("GET", &path, Some(&guest.cookie), Vec::new())
-            .await
+        self.kbs("GET", &path, Some(&guest.cookie), Vec::new()).await
     }
 
     /// A session up to the Challenge and an Attestation that would be accepted.
@@ -287,9 +251,7 @@ impl TestBroker {
         let key = TeeKeyPair::generate().expect("key");
         let copy = TeeKeyPair::from_pkcs8(&key.to_pkcs8().expect("DER")).expect("same key");
         let (report_data, awaiting) = awaiting.on_challenge(&challenge, key).expect("bound");
-        let evidence = self
-            .tee
-            .primary_evidence(&TdProfile::default(), report_data.0, &[]);
+        let evidence = self.tee.primary_evidence(&TdProfile::default(), report_data.0, &[]);
         (reply.cookie(), awaiting.with_evidence(evidence).0, copy)
     }
 
@@ -330,10 +292,7 @@ pub fn unwrap_key(guest: &Guest, reply: &Reply) -> Unwrapped {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let jwe = JweResponse::parse(&reply.body).expect("JWE");
     let path = ResourcePath::parse(KEY_PATH).expect("path");
-    guest
-        .attested
-        .unwrap(&path, &jwe)
-        .expect("encrypted to the attested key")
+    guest.attested.unwrap(&path, &jwe).expect("encrypted to the attested key")
 }
 
 /// Trusts `ca_file`; identifies itself with the chain and key of `identity`.
@@ -368,9 +327,7 @@ pub async fn send(
     let address = url.strip_prefix("https://").expect("an https URL");
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost")?;
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
@@ -379,9 +336,5 @@ pub async fn send(
     let body = body.collect().await?.to_bytes();
     drop(sender);
     connection.abort();
-    Ok(Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    })
+    Ok(Reply { status: parts.status, headers: parts.headers, body })
 }

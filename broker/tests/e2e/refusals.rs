@@ -22,10 +22,7 @@ async fn assert_evidence_refused(faults: &[Fault], code: &str) {
     };
     let (status, variant, codes) = reply.refusal();
     assert_eq!((status, variant.as_str()), (401, ATTESTATION_ERROR));
-    assert!(
-        codes.iter().any(|got| got == code),
-        "{code} is not among {codes:?}"
-    );
+    assert!(codes.iter().any(|got| got == code), "{code} is not among {codes:?}");
     let decision = broker.decision(&reply).await;
     assert_eq!(decision["outcome"], "evidence-refused");
     assert_reasons_are_useful(&decision);
@@ -41,10 +38,7 @@ async fn assert_denied(faults: &[Fault], code: &str) {
     let reply = broker.ask(&guest, KEY_PATH).await;
     let (status, variant, codes) = reply.refusal();
     assert_eq!((status, variant.as_str()), (403, "PolicyDeny"));
-    assert!(
-        codes.iter().any(|got| got == code),
-        "{code} is not among {codes:?}"
-    );
+    assert!(codes.iter().any(|got| got == code), "{code} is not among {codes:?}");
     let decision = broker.decision(&reply).await;
     assert_eq!(decision["outcome"], "denied");
     assert_eq!(decision["kid"], format!("{KEY}?epoch=1"));
@@ -111,9 +105,7 @@ async fn a_revoked_platform_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let tee = adyton_fake_tee::FakeTee::new(adyton_broker::broker::now().0);
     let config = write_inputs(folder.path(), &tee, &[Fault::RevokedPck]);
-    let broker = TestBroker::start_in(folder, tee, config)
-        .await
-        .expect("starts");
+    let broker = TestBroker::start_in(folder, tee, config).await.expect("starts");
     let Err((reply, _)) = broker.try_attest(&TdProfile::default(), &[]).await else {
         panic!("a revoked platform was accepted");
     };
@@ -127,13 +119,9 @@ async fn evidence_without_endorsements_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let tee = adyton_fake_tee::FakeTee::new(adyton_broker::broker::now().0);
     let config = write_inputs(folder.path(), &tee, &[]);
-    let config = config
-        .lines()
-        .filter(|line| !line.starts_with("endorsements"))
-        .collect::<Vec<_>>();
-    let broker = TestBroker::start_in(folder, tee, config.join("\n"))
-        .await
-        .expect("starts");
+    let config =
+        config.lines().filter(|line| !line.starts_with("endorsements")).collect::<Vec<_>>();
+    let broker = TestBroker::start_in(folder, tee, config.join("\n")).await.expect("starts");
     let Err((reply, _)) = broker.try_attest(&TdProfile::default(), &[]).await else {
         panic!("accepted without endorsements");
     };
@@ -145,23 +133,16 @@ async fn evidence_without_endorsements_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_without_a_policy_is_denied() {
     let broker = TestBroker::start().await;
-    broker
-        .admin(Method::POST, "/adyton/v1/keys", kid_json(KEY))
-        .await;
+    broker.admin(Method::POST, "/adyton/v1/keys", kid_json(KEY)).await;
     let guest = broker.attest().await;
     let reply = broker.ask(&guest, KEY_PATH).await;
-    assert_eq!(
-        reply.refusal(),
-        (403, "PolicyDeny".into(), vec!["policy.missing".into()])
-    );
+    assert_eq!(reply.refusal(), (403, "PolicyDeny".into(), vec!["policy.missing".into()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_names_unknown_reference_values_denies() {
     let broker = TestBroker::start().await;
-    broker
-        .admin(Method::POST, "/adyton/v1/keys", kid_json(KEY))
-        .await;
+    broker.admin(Method::POST, "/adyton/v1/keys", kid_json(KEY)).await;
     broker.set_policy(KEY, "").await;
     let guest = broker.attest().await;
     let reply = broker.ask(&guest, KEY_PATH).await;
@@ -173,16 +154,9 @@ async fn an_unknown_key_is_not_found() {
     let broker = TestBroker::start().await;
     let guest = broker.attest().await;
     let reply = broker.ask(&guest, "acme/model-key/none").await;
-    let expected = (
-        404,
-        "PluginInternalError".into(),
-        vec!["key.unknown".into()],
-    );
+    let expected = (404, "PluginInternalError".into(), vec!["key.unknown".into()]);
     assert_eq!(reply.refusal(), expected);
-    assert_eq!(
-        broker.decision(&reply).await["reasons"][0]["got"],
-        "kbs:///acme/model-key/none"
-    );
+    assert_eq!(broker.decision(&reply).await["reasons"][0]["got"], "kbs:///acme/model-key/none");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,11 +172,7 @@ async fn a_path_that_breaks_the_rule_is_not_found() {
         "acme/model-key/",
     ] {
         let reply = broker.ask(&guest, path).await;
-        assert_eq!(
-            reply.refusal(),
-            (404, "InvalidRequestPath".into(), vec![]),
-            "{path}"
-        );
+        assert_eq!(reply.refusal(), (404, "InvalidRequestPath".into(), vec![]), "{path}");
     }
 }
 
@@ -211,28 +181,15 @@ async fn without_a_session_nothing_is_attested_or_released() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let (cookie, attestation, _) = broker.prepared().await;
     let unknown = "kbs-session-id=00000000000000000000000000000000";
-    for cookie in [
-        None,
-        Some(unknown),
-        Some("kbs-session-id=../../etc"),
-        Some("other=1"),
-    ] {
+    for cookie in [None, Some(unknown), Some("kbs-session-id=../../etc"), Some("other=1")] {
         let reply = broker.send_attestation(cookie, &attestation).await;
-        let expected = (
-            401,
-            ATTESTATION_ERROR.into(),
-            vec!["session.unknown".into()],
-        );
+        let expected = (401, ATTESTATION_ERROR.into(), vec!["session.unknown".into()]);
         assert_eq!(reply.refusal(), expected, "{cookie:?}");
     }
     let path = format!("/kbs/v0/resource/{KEY_PATH}");
     for cookie in [None, Some(unknown), Some(cookie.as_str())] {
         let reply = broker.kbs("GET", &path, cookie, Vec::new()).await;
-        assert_eq!(
-            reply.refusal(),
-            (401, "TokenNotFound".into(), vec![]),
-            "{cookie:?}"
-        );
+        assert_eq!(reply.refusal(), (401, "TokenNotFound".into(), vec![]), "{cookie:?}");
     }
 }
 
@@ -244,14 +201,10 @@ async fn a_replayed_attestation_is_refused() {
     assert_eq!(first.status, 200);
     let again = broker.send_attestation(Some(&cookie), &attestation).await;
     assert_eq!(again.refusal().2, ["session.unknown"]);
-    let with_new_cookie = broker
-        .send_attestation(Some(&first.cookie()), &attestation)
-        .await;
+    let with_new_cookie = broker.send_attestation(Some(&first.cookie()), &attestation).await;
     assert_eq!(with_new_cookie.refusal().2, ["session.already-attested"]);
     let other_session = broker.prepared().await.0;
-    let in_other_session = broker
-        .send_attestation(Some(&other_session), &attestation)
-        .await;
+    let in_other_session = broker.send_attestation(Some(&other_session), &attestation).await;
     assert_eq!(in_other_session.refusal().2, ["rcar.nonce"]);
 }
 
@@ -259,9 +212,7 @@ async fn a_replayed_attestation_is_refused() {
 async fn a_refused_attestation_uses_the_nonce_up() {
     let broker = TestBroker::start().await;
     let (cookie, attestation, _) = broker.prepared().await;
-    let broken = broker
-        .kbs("POST", "/kbs/v0/attest", Some(&cookie), b"{}".to_vec())
-        .await;
+    let broken = broker.kbs("POST", "/kbs/v0/attest", Some(&cookie), b"{}".to_vec()).await;
     assert_eq!(broken.refusal().2, ["rcar.malformed"]);
     let reply = broker.send_attestation(Some(&cookie), &attestation).await;
     assert_eq!(reply.refusal().2, ["session.unknown"]);
@@ -282,10 +233,7 @@ async fn init_data_that_were_not_measured_are_refused() {
     let broker = TestBroker::start().await;
     let (cookie, mut attestation, _) = broker.prepared().await;
     let body = "version = \"0.1.0\"\nalgorithm = \"sha384\"\n[data]\n".to_owned();
-    attestation.init_data = Some(InitData {
-        format: "toml".into(),
-        body,
-    });
+    attestation.init_data = Some(InitData { format: "toml".into(), body });
     let reply = broker.send_attestation(Some(&cookie), &attestation).await;
     assert_eq!(reply.refusal().2, ["tdx.init-data.digest"]);
 }
@@ -304,59 +252,31 @@ async fn an_expired_session_is_refused() {
 async fn an_attested_session_ends_with_its_challenge() {
     let broker = TestBroker::start().await;
     let guest = broker.attest().await;
-    let id = guest
-        .cookie
-        .strip_prefix("kbs-session-id=")
-        .and_then(SessionId::parse)
-        .expect("id");
+    let id = guest.cookie.strip_prefix("kbs-session-id=").and_then(SessionId::parse).expect("id");
     let sessions = &broker.running.sessions;
     let at = |seconds| Instant::now() + Duration::from_secs(seconds);
     assert!(sessions.by_id(&id, at(0)).is_ok());
-    assert_eq!(
-        sessions.by_id(&id, at(301)).err(),
-        Some(SessionError::Expired)
-    );
+    assert_eq!(sessions.by_id(&id, at(301)).err(), Some(SessionError::Expired));
     let token = guest.attested.token();
-    assert_eq!(
-        sessions.by_token(token, at(301)).err(),
-        Some(SessionError::Expired)
-    );
+    assert_eq!(sessions.by_token(token, at(301)).err(), Some(SessionError::Expired));
     assert_eq!(sessions.counts(at(301)).attested, 0);
-    assert_eq!(
-        sessions.by_token(token, at(0)).err(),
-        Some(SessionError::Unknown)
-    );
+    assert_eq!(sessions.by_token(token, at(0)).err(), Some(SessionError::Unknown));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_not_of_the_protocol_are_refused_with_the_reason() {
     let broker = TestBroker::start().await;
     for (body, word) in [
-        (
-            json!({"version": "0.1.1", "tee": "tdx", "extra-params": ""}),
-            "Version Mismatch",
-        ),
-        (
-            json!({"version": "0.4.0", "tee": "sample", "extra-params": ""}),
-            "sample",
-        ),
+        (json!({"version": "0.1.1", "tee": "tdx", "extra-params": ""}), "Version Mismatch"),
+        (json!({"version": "0.4.0", "tee": "sample", "extra-params": ""}), "sample"),
         (json!({"version": "0.4.0", "tee": "tdx"}), "extra-params"),
         (json!([]), "request"),
     ] {
-        let reply = broker
-            .kbs("POST", "/kbs/v0/auth", None, body.to_string().into_bytes())
-            .await;
+        let reply = broker.kbs("POST", "/kbs/v0/auth", None, body.to_string().into_bytes()).await;
         let error = reply.error();
-        assert_eq!(
-            (reply.status.as_u16(), error.variant()),
-            (401, ATTESTATION_ERROR)
-        );
+        assert_eq!((reply.status.as_u16(), error.variant()), (401, ATTESTATION_ERROR));
         let start = "Attestation error: RCAR handshake Auth failed: ";
-        assert!(
-            error.detail.starts_with(start) && error.detail.contains(word),
-            "{}",
-            error.detail
-        );
+        assert!(error.detail.starts_with(start) && error.detail.contains(word), "{}", error.detail);
     }
 }
 
@@ -365,22 +285,12 @@ async fn oversize_bodies_are_refused_and_the_broker_lives_on() {
     let broker = TestBroker::start().await;
     let (cookie, attestation, _) = broker.prepared().await;
     let body = vec![b' '; 2 * 1024 * 1024 + 1];
-    let reply = broker
-        .kbs("POST", "/kbs/v0/attest", Some(&cookie), body)
-        .await;
+    let reply = broker.kbs("POST", "/kbs/v0/attest", Some(&cookie), body).await;
     assert_eq!(reply.refusal(), (413, "SerdeError".into(), vec![]));
-    let reply = broker
-        .kbs("POST", "/kbs/v0/auth", None, vec![b' '; 64 * 1024 + 1])
-        .await;
+    let reply = broker.kbs("POST", "/kbs/v0/auth", None, vec![b' '; 64 * 1024 + 1]).await;
     assert_eq!(reply.refusal(), (413, "SerdeError".into(), vec![]));
     // Refused before the session was looked at: the nonce is still good.
-    assert_eq!(
-        broker
-            .send_attestation(Some(&cookie), &attestation)
-            .await
-            .status,
-        200
-    );
+    assert_eq!(broker.send_attestation(Some(&cookie), &attestation).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,9 +298,7 @@ async fn deeply_nested_json_is_refused() {
     let broker = TestBroker::start().await;
     let (cookie, ..) = broker.prepared().await;
     let body = vec![b'['; 1_000_000];
-    let reply = broker
-        .kbs("POST", "/kbs/v0/attest", Some(&cookie), body)
-        .await;
+    let reply = broker.kbs("POST", "/kbs/v0/attest", Some(&cookie), body).await;
     assert_eq!(reply.refusal().2, ["rcar.malformed"]);
 }
 
@@ -398,36 +306,23 @@ async fn deeply_nested_json_is_refused() {
 async fn a_tampered_key_row_is_not_released_and_the_failure_is_on_record() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let (folder, tee, config) = broker.stop().await;
-    edit_key_row(&folder.path().join("state/store.redb"), |sealed| {
-        sealed[50] ^= 1
-    });
-    let broker = TestBroker::start_in(folder, tee, config)
-        .await
-        .expect("starts");
+    edit_key_row(&folder.path().join("state/store.redb"), |sealed| sealed[50] ^= 1);
+    let broker = TestBroker::start_in(folder, tee, config).await.expect("starts");
     let guest = broker.attest().await;
     let reply = broker.ask(&guest, KEY_PATH).await;
     assert_eq!(reply.refusal(), (503, "PluginInternalError".into(), vec![]));
     let log = std::fs::read_to_string(broker.state_dir().join("audit.jsonl")).expect("audit log");
-    assert!(
-        log.lines()
-            .last()
-            .expect("a line")
-            .contains("key-release-failed")
-    );
+    assert!(log.lines().last().expect("a line").contains("key-release-failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_rows_that_were_swapped_are_not_released() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let other = "kbs:///acme/model-key/kjw";
-    broker
-        .admin(Method::POST, "/adyton/v1/keys", kid_json(other))
-        .await;
+    broker.admin(Method::POST, "/adyton/v1/keys", kid_json(other)).await;
     let (folder, tee, config) = broker.stop().await;
     swap_key_rows(&folder.path().join("state/store.redb"));
-    let broker = TestBroker::start_in(folder, tee, config)
-        .await
-        .expect("starts");
+    let broker = TestBroker::start_in(folder, tee, config).await.expect("starts");
     let guest = broker.attest().await;
     assert_eq!(broker.ask(&guest, KEY_PATH).await.refusal().0, 503);
 }
@@ -442,8 +337,7 @@ fn edit_key_row(path: &std::path::Path, edit: impl FnOnce(&mut Vec<u8>)) {
         let mut rows = write.open_table(KEYS).expect("table");
         let (key, mut value) = first_rows(&rows).remove(0);
         edit(&mut value);
-        rows.insert(key.as_slice(), value.as_slice())
-            .expect("written");
+        rows.insert(key.as_slice(), value.as_slice()).expect("written");
     }
     write.commit().expect("commit");
 }
@@ -454,10 +348,8 @@ fn swap_key_rows(path: &std::path::Path) {
     {
         let mut rows = write.open_table(KEYS).expect("table");
         let found = first_rows(&rows);
-        rows.insert(found[0].0.as_slice(), found[1].1.as_slice())
-            .expect("written");
-        rows.insert(found[1].0.as_slice(), found[0].1.as_slice())
-            .expect("written");
+        rows.insert(found[0].0.as_slice(), found[1].1.as_slice()).expect("written");
+        rows.insert(found[1].0.as_slice(), found[0].1.as_slice()).expect("written");
     }
     write.commit().expect("commit");
 }
@@ -466,9 +358,6 @@ fn first_rows(
     rows: &impl redb::ReadableTable<&'static [u8], &'static [u8]>,
 ) -> Vec<(Vec<u8>, Vec<u8>)> {
     let rows = rows.iter().expect("rows");
-    rows.map(|row| {
-        row.map(|(k, v)| (k.value().to_vec(), v.value().to_vec()))
-            .expect("row")
-    })
-    .collect()
+    rows.map(|row| row.map(|(k, v)| (k.value().to_vec(), v.value().to_vec())).expect("row"))
+        .collect()
 }

@@ -23,32 +23,18 @@ async fn the_key_is_the_same_for_every_td_and_after_a_restart() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let (first, second) = (broker.attest().await, broker.attest().await);
     let key = unwrap_key(&first, &broker.ask(&first, KEY_PATH).await).plaintext;
-    assert_eq!(
-        unwrap_key(&second, &broker.ask(&second, KEY_PATH).await).plaintext,
-        key
-    );
+    assert_eq!(unwrap_key(&second, &broker.ask(&second, KEY_PATH).await).plaintext, key);
     let (folder, tee, config) = broker.stop().await;
-    let broker = TestBroker::start_in(folder, tee, config)
-        .await
-        .expect("starts again");
+    let broker = TestBroker::start_in(folder, tee, config).await.expect("starts again");
     let third = broker.attest().await;
-    assert_eq!(
-        unwrap_key(&third, &broker.ask(&third, KEY_PATH).await).plaintext,
-        key
-    );
+    assert_eq!(unwrap_key(&third, &broker.ask(&third, KEY_PATH).await).plaintext, key);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attested_session_may_ask_again_and_for_another_key() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
     let other = "kbs:///acme/model-key/other";
-    broker
-        .admin(
-            Method::POST,
-            "/adyton/v1/keys",
-            json!({ "kid": other }).to_string(),
-        )
-        .await;
+    broker.admin(Method::POST, "/adyton/v1/keys", json!({ "kid": other }).to_string()).await;
     let guest = broker.attest().await;
     let denied = broker.ask(&guest, "acme/model-key/other").await;
     assert_eq!(denied.refusal().2, ["policy.missing"]);
@@ -65,19 +51,10 @@ async fn a_key_is_found_by_its_epoch_and_by_no_other() {
     let first = broker.ask(&guest, &format!("{KEY_PATH}?epoch=1")).await;
     assert_eq!(unwrap_key(&guest, &first).plaintext, newest);
     let second = broker.ask(&guest, &format!("{KEY_PATH}?epoch=2")).await;
-    assert_eq!(
-        (second.refusal().0, second.refusal().2),
-        (404, vec!["key.unknown".into()])
-    );
+    assert_eq!((second.refusal().0, second.refusal().2), (404, vec!["key.unknown".into()]));
     for epoch in ["0", "x", "", "-1", "4294967296"] {
-        let reply = broker
-            .ask(&guest, &format!("{KEY_PATH}?epoch={epoch}"))
-            .await;
-        assert_eq!(
-            reply.refusal(),
-            (404, "InvalidRequestPath".into(), vec![]),
-            "{epoch}"
-        );
+        let reply = broker.ask(&guest, &format!("{KEY_PATH}?epoch={epoch}")).await;
+        assert_eq!(reply.refusal(), (404, "InvalidRequestPath".into(), vec![]), "{epoch}");
     }
 }
 
@@ -106,9 +83,7 @@ async fn a_release_is_in_the_decision_log_and_in_an_unbroken_audit_chain() {
     let reply = broker.ask(&guest, KEY_PATH).await;
     let key = hex::encode(&*unwrap_key(&guest, &reply).plaintext);
 
-    let decisions = broker
-        .admin(Method::GET, "/adyton/v1/decisions?limit=1", String::new())
-        .await;
+    let decisions = broker.admin(Method::GET, "/adyton/v1/decisions?limit=1", String::new()).await;
     let decision = decisions.json()["decisions"][0].clone();
     assert_eq!(decision["outcome"], "released");
     assert_eq!(decision["kid"], format!("{KEY}?epoch=1"));
@@ -130,9 +105,7 @@ async fn a_release_is_in_the_decision_log_and_in_an_unbroken_audit_chain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_content_key_wrapped_by_the_broker_opens_with_the_released_key() {
     let broker = TestBroker::start().await.with_key_and_policy().await;
-    let reply = broker
-        .admin(Method::GET, "/adyton/v1/wrapping-key", String::new())
-        .await;
+    let reply = broker.admin(Method::GET, "/adyton/v1/wrapping-key", String::new()).await;
     let wrapping_key: TeePublicKey = serde_json::from_value(reply.json()).expect("JWK");
     let content_key = ContentKey::generate().expect("key");
     let model_id = ModelId::generate().expect("id");
@@ -140,16 +113,10 @@ async fn a_content_key_wrapped_by_the_broker_opens_with_the_released_key() {
         resource: Some(ResourcePath::parse(KEY_PATH).expect("path")),
         minimum_model_version: None,
     };
-    let jwe = jwe::encrypt(
-        &wrapping_key,
-        content_key.content_key_for_wrapping().as_ref(),
-        &extras,
-    )
-    .expect("encrypted");
+    let jwe = jwe::encrypt(&wrapping_key, content_key.content_key_for_wrapping().as_ref(), &extras)
+        .expect("encrypted");
     let body = json!({ "kid": KEY, "model_id": model_id, "content_key": jwe }).to_string();
-    let reply = broker
-        .admin(Method::POST, "/adyton/v1/recipients", body)
-        .await;
+    let reply = broker.admin(Method::POST, "/adyton/v1/recipients", body).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let recipient: Recipient =
         serde_json::from_value(reply.json()["recipient"].clone()).expect("recipient");
@@ -159,10 +126,8 @@ async fn a_content_key_wrapped_by_the_broker_opens_with_the_released_key() {
     let id = KeyId::new(KEY, 1).expect("id");
     let model_key = ModelKey::from_bytes(&mut released, id).expect("key");
     let opened = recipient.unwrap(&model_key, &model_id).expect("opens");
-    let (opened, content_key) = (
-        opened.content_key_for_wrapping(),
-        content_key.content_key_for_wrapping(),
-    );
+    let (opened, content_key) =
+        (opened.content_key_for_wrapping(), content_key.content_key_for_wrapping());
     assert_eq!(opened, content_key);
 }
 

@@ -34,9 +34,7 @@ fn refused(folder: &Path) -> (Option<i32>, Vec<Value>) {
         .output()
         .expect("the program runs");
     let stderr = String::from_utf8(stderr).expect("text");
-    let lines = stderr
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON line"));
+    let lines = stderr.lines().map(|line| serde_json::from_str(line).expect("a JSON line"));
     let findings =
         lines.filter(|line: &Value| line.get("remedy").is_some() && line.get("level").is_none());
     (status.code(), findings.collect())
@@ -58,10 +56,7 @@ fn started_and_stopped(folder: &Path) -> (Option<i32>, Value, String) {
         if let Ok(content) = fs::read(&ready) {
             break content;
         }
-        assert!(
-            child.try_wait().expect("status").is_none(),
-            "ended before it was ready"
-        );
+        assert!(child.try_wait().expect("status").is_none(), "ended before it was ready");
         assert!(Instant::now() < deadline, "not ready in time");
         std::thread::yield_now();
     };
@@ -69,11 +64,7 @@ fn started_and_stopped(folder: &Path) -> (Option<i32>, Value, String) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal");
     let output = child.wait_with_output().expect("ends");
     let log = String::from_utf8(output.stderr).expect("text");
-    (
-        output.status.code(),
-        serde_json::from_slice(&content).expect("JSON"),
-        log,
-    )
+    (output.status.code(), serde_json::from_slice(&content).expect("JSON"), log)
 }
 
 #[test]
@@ -83,26 +74,10 @@ fn the_program_starts_says_where_and_ends_with_0_on_sigterm() {
     let (code, ready, log) = started_and_stopped(folder.path());
     assert_eq!(code, Some(0), "{log}");
     let state = folder.path().join("state");
-    assert!(
-        ready["kbs"]
-            .as_str()
-            .expect("text")
-            .starts_with("https://127.0.0.1:")
-    );
-    assert!(
-        ready["admin"]
-            .as_str()
-            .expect("text")
-            .starts_with("https://127.0.0.1:")
-    );
-    assert_eq!(
-        ready["ca_file"],
-        state.join("tls/ca.pem").to_str().expect("text")
-    );
-    assert_eq!(
-        ready["token_file"],
-        state.join("admin-token").to_str().expect("text")
-    );
+    assert!(ready["kbs"].as_str().expect("text").starts_with("https://127.0.0.1:"));
+    assert!(ready["admin"].as_str().expect("text").starts_with("https://127.0.0.1:"));
+    assert_eq!(ready["ca_file"], state.join("tls/ca.pem").to_str().expect("text"));
+    assert_eq!(ready["token_file"], state.join("admin-token").to_str().expect("text"));
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).expect("one JSON object a line");
         assert!(line["timestamp"].as_str().expect("text").ends_with('Z'));
@@ -110,17 +85,8 @@ fn the_program_starts_says_where_and_ends_with_0_on_sigterm() {
     assert!(log.contains("INSECURE"), "the extra root is logged: {log}");
     let token = fs::read_to_string(state.join("admin-token")).expect("token");
     assert!(!log.contains(token.trim()));
-    for secret in [
-        "root.key",
-        "admin-token",
-        "tls/ca.key",
-        "store.redb",
-        "audit.jsonl",
-    ] {
-        let mode = fs::metadata(state.join(secret))
-            .expect(secret)
-            .permissions()
-            .mode();
+    for secret in ["root.key", "admin-token", "tls/ca.key", "store.redb", "audit.jsonl"] {
+        let mode = fs::metadata(state.join(secret)).expect(secret).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
 }
@@ -131,21 +97,14 @@ fn the_audit_log_of_a_run_verifies_and_a_tampered_one_does_not() {
     config_file(folder.path(), "");
     started_and_stopped(folder.path());
     let log = folder.path().join("state/audit.jsonl");
-    let verify = || {
-        program()
-            .args(["audit", "verify"])
-            .arg(&log)
-            .output()
-            .expect("the program runs")
-    };
+    let verify =
+        || program().args(["audit", "verify"]).arg(&log).output().expect("the program runs");
     let good = verify();
     assert_eq!(good.status.code(), Some(0));
     let said = String::from_utf8_lossy(&good.stdout).into_owned();
     assert!(said.contains("chain of 2 records is unbroken"), "{said}");
 
-    let text = fs::read_to_string(&log)
-        .expect("log")
-        .replace("broker-stopped", "broker-started");
+    let text = fs::read_to_string(&log).expect("log").replace("broker-stopped", "broker-started");
     fs::write(&log, text).expect("tampered");
     let bad = verify();
     assert_eq!(bad.status.code(), Some(14));
@@ -154,13 +113,7 @@ fn the_audit_log_of_a_run_verifies_and_a_tampered_one_does_not() {
 
     let (code, findings) = refused(folder.path());
     assert_eq!(code, Some(14));
-    assert!(
-        findings[0]["value"]
-            .as_str()
-            .expect("text")
-            .contains("line 2"),
-        "{findings:?}"
-    );
+    assert!(findings[0]["value"].as_str().expect("text").contains("line 2"), "{findings:?}");
 }
 
 #[test]
@@ -173,12 +126,7 @@ fn a_root_key_that_others_can_read_stops_the_start_with_a_remedy() {
     let (code, findings) = refused(folder.path());
     assert_eq!(code, Some(2));
     assert_eq!(findings[0]["step"], "root key");
-    assert!(
-        findings[0]["remedy"]
-            .as_str()
-            .expect("text")
-            .contains("chmod 600")
-    );
+    assert!(findings[0]["remedy"].as_str().expect("text").contains("chmod 600"));
 }
 
 #[test]
@@ -236,10 +184,7 @@ fn a_checked_configuration_is_printed_and_changes_nothing() {
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(0));
     let printed = String::from_utf8(output.stdout).expect("text");
-    assert!(
-        printed.contains("session.timeout_seconds = 77"),
-        "{printed}"
-    );
+    assert!(printed.contains("session.timeout_seconds = 77"), "{printed}");
     assert!(!folder.path().join("state").exists());
 }
 
@@ -247,10 +192,7 @@ fn a_checked_configuration_is_printed_and_changes_nothing() {
 fn help_has_examples_and_every_key() {
     let output = program().arg("--help").output().expect("the program runs");
     let help = String::from_utf8(output.stdout).expect("text");
-    assert!(
-        help.contains("Examples:") && help.contains("audit verify"),
-        "{help}"
-    );
+    assert!(help.contains("Examples:") && help.contains("audit verify"), "{help}");
     for setting in adyton_broker::config::SETTINGS {
         assert!(help.contains(setting.key), "{}", setting.key);
     }
@@ -276,12 +218,8 @@ async fn an_older_copy_of_the_store_stops_the_start() {
     let store = folder.path().join("state/store.redb");
     let copy = folder.path().join("old.redb");
     fs::copy(&store, &copy).expect("copied");
-    let broker = TestBroker::start_in(folder, tee, config)
-        .await
-        .expect("starts");
-    broker
-        .admin(Method::POST, "/adyton/v1/keys", kid_json(KEY))
-        .await;
+    let broker = TestBroker::start_in(folder, tee, config).await.expect("starts");
+    broker.admin(Method::POST, "/adyton/v1/keys", kid_json(KEY)).await;
     let (folder, tee, config) = broker.stop().await;
     fs::copy(&copy, &store).expect("rolled back");
     let Err(error) = TestBroker::start_in(folder, tee, config).await else {

@@ -68,18 +68,14 @@ pub fn run(args: &ExplainArgs, context: &mut Context<'_>) -> Result<(), Failure>
             let limit = args.limit.to_string();
             let reply: Value = block_on(async {
                 let query = [("limit", limit.as_str())];
-                Ok(broker
-                    .get("list the decisions", "/adyton/v1/decisions", &query)
-                    .await?)
+                Ok(broker.get("list the decisions", "/adyton/v1/decisions", &query).await?)
             })?;
             let list = reply.get("decisions").and_then(Value::as_array);
             let decisions: Vec<Decision> = list.into_iter().flatten().map(read).collect();
             let text = many(&decisions, context.console.paint());
             context.console.result(&text, &reply)?;
             if decisions.is_empty() {
-                context
-                    .console
-                    .note(Tone::Dim, "The broker has decided nothing yet.");
+                context.console.note(Tone::Dim, "The broker has decided nothing yet.");
             }
             Ok(())
         }
@@ -89,19 +85,9 @@ pub fn run(args: &ExplainArgs, context: &mut Context<'_>) -> Result<(), Failure>
 /// A decision of a newer broker is shown as far as it can be read, not refused: nothing hangs on it.
 fn read(value: &Value) -> Decision {
     Decision::deserialize(value).unwrap_or_else(|_| {
-        let text = |name: &str| {
-            value
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Decision {
-            id: text("id"),
-            at: text("at"),
-            outcome: text("outcome"),
-            ..Decision::default()
-        }
+        let text =
+            |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Decision { id: text("id"), at: text("at"), outcome: text("outcome"), ..Decision::default() }
     })
 }
 

@@ -61,9 +61,7 @@ pub fn run(args: &InspectArgs, context: &mut Context<'_>) -> Result<(), Failure>
         Some(path) => {
             let id = recipient(&sealed, args.kid.as_deref())?;
             let key = model_key_file::read(path, id)?;
-            sealed
-                .unlock(&key, &Requirements::default())
-                .map_err(|error| open_failure(&error))?;
+            sealed.unlock(&key, &Requirements::default()).map_err(|error| open_failure(&error))?;
             Standing::Authentic
         }
     };
@@ -104,10 +102,7 @@ fn recipient(sealed: &SealedModel, kid: Option<&str>) -> Result<KeyId, Failure> 
                 "inspect.kid",
                 "the model opens with several keys, and the file does not say which it is",
             )
-            .got(format!(
-                "--model-key-file without --kid, {} recipients",
-                several.len()
-            ))
+            .got(format!("--model-key-file without --kid, {} recipients", several.len()))
             .expected(format!("--kid with one of {}", names.join(", ")))
             .remedy("name the key with --kid"))
         }
@@ -139,10 +134,7 @@ fn page(manifest: &Manifest, digest: &str, standing: Standing, paint: Paint) -> 
     }
     let count = manifest.files().len();
     let plural = if count == 1 { "file" } else { "files" };
-    facts.add(
-        "content",
-        format!("{count} {plural}, {}", byte_count(manifest.total_bytes())),
-    );
+    facts.add("content", format!("{count} {plural}, {}", byte_count(manifest.total_bytes())));
     text.push('\n');
     text.push_str(&facts.render(paint));
     let mut table = Table::new(["FILE", "SIZE", "FORMAT"]);

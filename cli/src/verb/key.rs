@@ -84,25 +84,14 @@ fn create(args: &CreateArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let broker = context.broker()?;
     let body = json!({ "kid": kid }).to_string().into_bytes();
     let made: Created = block_on(async {
-        Ok(broker
-            .send(
-                "create the key",
-                Method::POST,
-                "/adyton/v1/keys",
-                (JSON, body),
-            )
-            .await?)
+        Ok(broker.send("create the key", Method::POST, "/adyton/v1/keys", (JSON, body)).await?)
     })?;
     let mut facts = Facts::new();
     facts.add("key", Cell::new(Tone::Strong, &made.kid));
     facts.add("epoch", made.epoch.to_string());
     facts.add("created", &made.created_at);
     let paint = context.console.paint();
-    let text = format!(
-        "{} key created\n{}",
-        paint.text(Tone::Good, "✓"),
-        facts.render(paint)
-    );
+    let text = format!("{} key created\n{}", paint.text(Tone::Good, "✓"), facts.render(paint));
     context.console.result(&text, &json!(made))?;
     context.console.note(
         Tone::Dim,
@@ -132,10 +121,7 @@ fn list(context: &mut Context<'_>) -> Result<(), Failure> {
     let text = table.render(context.console.paint());
     context.console.result(&text, &json!(list))?;
     if list.keys.is_empty() {
-        context.console.note(
-            Tone::Dim,
-            "The broker has no keys. Make one: adyton key create KID",
-        );
+        context.console.note(Tone::Dim, "The broker has no keys. Make one: adyton key create KID");
     }
     Ok(())
 }

@@ -77,11 +77,7 @@ pub struct ShowArgs {
 #[derive(Debug, Args)]
 pub struct TemplateArgs {
     /// Name of the key that the policy is for
-    #[arg(
-        long,
-        value_name = "KID",
-        default_value = "kbs:///acme/model-key/llama"
-    )]
+    #[arg(long, value_name = "KID", default_value = "kbs:///acme/model-key/llama")]
     kid: String,
     /// Name of the set of Reference Values to compare with
     #[arg(long, value_name = "NAME", default_value = "llama-pod")]
@@ -130,64 +126,41 @@ fn apply(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let applied: Applied = block_on(async {
         let body = (TOML, text.into_bytes());
         Ok(broker
-            .send(
-                "apply the release policy",
-                Method::PUT,
-                "/adyton/v1/policies",
-                body,
-            )
+            .send("apply the release policy", Method::PUT, "/adyton/v1/policies", body)
             .await?)
     })?;
     let mut facts = Facts::new();
     facts.add("key", Cell::new(Tone::Strong, &applied.kid));
     facts.add("digest", &applied.digest);
     let paint = context.console.paint();
-    let text = format!(
-        "{} release policy in force\n{}",
-        paint.text(Tone::Good, "✓"),
-        facts.render(paint)
-    );
+    let text =
+        format!("{} release policy in force\n{}", paint.text(Tone::Good, "✓"), facts.render(paint));
     context.console.result(&text, &json!(applied))
 }
 
 fn show(args: &ShowArgs, context: &mut Context<'_>) -> Result<(), Failure> {
-    let kid = args
-        .kid
-        .as_deref()
-        .map(key_uri)
-        .transpose()?
-        .map(|path| path.to_uri());
+    let kid = args.kid.as_deref().map(key_uri).transpose()?.map(|path| path.to_uri());
     let broker = context.broker()?;
     let query: Vec<(&str, &str)> = kid.iter().map(|kid| ("kid", kid.as_str())).collect();
     let reply: Value = block_on(async {
-        Ok(broker
-            .get("show the release policy", "/adyton/v1/policies", &query)
-            .await?)
+        Ok(broker.get("show the release policy", "/adyton/v1/policies", &query).await?)
     })?;
     if kid.is_some() {
         let shown = Shown::deserialize(&reply).map_err(|error| odd_reply(&error))?;
         // The TOML itself, so that it can be piped into a file and applied again.
         context.console.result(&shown.toml, &reply)?;
-        context
-            .console
-            .note(Tone::Dim, &format!("digest {}", shown.digest));
+        context.console.note(Tone::Dim, &format!("digest {}", shown.digest));
         return Ok(());
     }
     let list = Listed::deserialize(&reply).map_err(|error| odd_reply(&error))?;
     let mut table = Table::new(["KEY", "DIGEST"]);
     for policy in &list.policies {
-        table.row([
-            Cell::from(&policy.kid),
-            Cell::from(shortened(&policy.digest)),
-        ]);
+        table.row([Cell::from(&policy.kid), Cell::from(shortened(&policy.digest))]);
     }
     let text = table.render(context.console.paint());
     context.console.result(&text, &reply)?;
     if list.policies.is_empty() {
-        context.console.note(
-            Tone::Dim,
-            "No key has a release policy, so no key is ever released.",
-        );
+        context.console.note(Tone::Dim, "No key has a release policy, so no key is ever released.");
     }
     Ok(())
 }
@@ -205,14 +178,10 @@ pub(super) fn unreadable(path: &dyn std::fmt::Display, error: &PolicyError) -> F
 }
 
 pub(super) fn odd_reply(error: &serde_json::Error) -> Failure {
-    Failure::new(
-        Exit::Malformed,
-        "broker.reply",
-        "the broker's answer could not be read",
-    )
-    .expected("an answer of the admin API, version 1")
-    .remedy("check that both versions agree")
-    .caused_by(error)
+    Failure::new(Exit::Malformed, "broker.reply", "the broker's answer could not be read")
+        .expected("an answer of the admin API, version 1")
+        .remedy("check that both versions agree")
+        .caused_by(error)
 }
 
 /// Reads a file that must be UTF-8 text.
@@ -228,10 +197,7 @@ pub(super) fn text_file(
             "file.encoding",
             format!("the {what} {} is not text", path.display()),
         )
-        .got(format!(
-            "a byte that is not UTF-8 at offset {}",
-            error.utf8_error().valid_up_to()
-        ))
+        .got(format!("a byte that is not UTF-8 at offset {}", error.utf8_error().valid_up_to()))
         .expected("UTF-8 text")
         .remedy("check that this is the file you meant")
     })

@@ -104,23 +104,15 @@ fn add(args: &AddArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let added: Added = block_on(async {
         let body = (TOML, text.into_bytes());
         Ok(broker
-            .send(
-                "add the Reference Values",
-                Method::PUT,
-                "/adyton/v1/reference-values",
-                body,
-            )
+            .send("add the Reference Values", Method::PUT, "/adyton/v1/reference-values", body)
             .await?)
     })?;
     let mut facts = Facts::new();
     facts.add("name", Cell::new(Tone::Strong, &added.name));
     facts.add("digest", &added.digest);
     let paint = context.console.paint();
-    let text = format!(
-        "{} Reference Values added\n{}",
-        paint.text(Tone::Good, "✓"),
-        facts.render(paint)
-    );
+    let text =
+        format!("{} Reference Values added\n{}", paint.text(Tone::Good, "✓"), facts.render(paint));
     context.console.result(&text, &json!(added))?;
     context.console.note(
         Tone::Dim,
@@ -161,10 +153,7 @@ fn list(context: &mut Context<'_>) -> Result<(), Failure> {
 /// TEE and the registers with the count of accepted values each: `mrtd 2, rtmr0 1`.
 fn summary(text: &str) -> (String, String) {
     let table: toml::Table = text.parse().unwrap_or_default();
-    let tee = table
-        .get("tee")
-        .and_then(toml::Value::as_str)
-        .unwrap_or("–");
+    let tee = table.get("tee").and_then(toml::Value::as_str).unwrap_or("–");
     let mut registers: Vec<String> = table
         .iter()
         .filter_map(|(name, value)| Some(format!("{name} {}", value.as_array()?.len())))
@@ -202,10 +191,7 @@ mod tests {
     #[test]
     fn a_summary_counts_the_values_of_each_register() {
         let text = "name = \"x\"\ntee = \"tdx\"\nrtmr0 = [\"00\"]\nmrtd = [\"00\", \"11\"]\n";
-        assert_eq!(
-            summary(text),
-            ("tdx".to_owned(), "mrtd 2, rtmr0 1".to_owned())
-        );
+        assert_eq!(summary(text), ("tdx".to_owned(), "mrtd 2, rtmr0 1".to_owned()));
     }
 
     #[test]

@@ -97,10 +97,7 @@ pub fn run(args: &SealArgs, context: &mut Context<'_>) -> Result<(), Failure> {
 
     // 2. The content key, sealed to each model key. A broker that is down costs no sealing time.
     let recipients = keys.recipients(&job)?;
-    let kids: Vec<KeyId> = recipients
-        .iter()
-        .map(|recipient| recipient.kid().clone())
-        .collect();
+    let kids: Vec<KeyId> = recipients.iter().map(|recipient| recipient.kid().clone()).collect();
 
     // 3. The model.
     let bar = Bar::new(&context.console, "sealing");
@@ -160,9 +157,8 @@ impl Keys {
                 Ok(vec![recipient])
             }
             Self::Broker(broker, kids) => block_on(async {
-                let wrapping_key: TeePublicKey = broker
-                    .get("show its wrapping key", "/adyton/v1/wrapping-key", &[])
-                    .await?;
+                let wrapping_key: TeePublicKey =
+                    broker.get("show its wrapping key", "/adyton/v1/wrapping-key", &[]).await?;
                 let mut recipients = Vec::with_capacity(kids.len());
                 for kid in kids {
                     recipients.push(from_broker(broker, &wrapping_key, kid, job).await?);
@@ -181,10 +177,7 @@ async fn from_broker(
     job: &SealJob,
 ) -> Result<Recipient, Failure> {
     let content_key = job.content_key_for_wrapping();
-    let extras = JweExtras {
-        resource: Some(kid.clone()),
-        minimum_model_version: None,
-    };
+    let extras = JweExtras { resource: Some(kid.clone()), minimum_model_version: None };
     let wrapped = jwe::encrypt(wrapping_key, content_key.as_slice(), &extras).map_err(|error| {
         Failure::new(
             Exit::Internal,
@@ -202,12 +195,7 @@ async fn from_broker(
     });
     let body = (JSON, body.to_string().into_bytes());
     let reply: Wrapped = broker
-        .send(
-            "make a recipient of the model",
-            Method::POST,
-            "/adyton/v1/recipients",
-            body,
-        )
+        .send("make a recipient of the model", Method::POST, "/adyton/v1/recipients", body)
         .await?;
     // The broker's word is not taken for it: a recipient for another key would lock the owner out.
     if reply.recipient.kid().uri() != uri {
@@ -225,11 +213,7 @@ async fn from_broker(
 
 /// A file's key has epoch 1 unless its name says otherwise.
 pub(super) fn file_key_id(kid: &str) -> Result<KeyId, Failure> {
-    let parsed = if kid.contains('?') {
-        kid.parse()
-    } else {
-        KeyId::new(kid, 1)
-    };
+    let parsed = if kid.contains('?') { kid.parse() } else { KeyId::new(kid, 1) };
     parsed.map_err(|error| {
         Failure::new(Exit::Usage, "key.uri", "the key's name is not a key URI")
             .got(kid)
@@ -261,14 +245,7 @@ fn summary(
     facts.add("model", Cell::new(Tone::Strong, model));
     facts.add("model id", report.model_id.to_string());
     facts.add("folder", args.out.display().to_string());
-    facts.add(
-        "content",
-        format!(
-            "{} files, {}",
-            report.files,
-            byte_count(report.plaintext_bytes)
-        ),
-    );
+    facts.add("content", format!("{} files, {}", report.files, byte_count(report.plaintext_bytes)));
     facts.add("sealed", byte_count(report.sealed_bytes));
     facts.add("manifest", &digest);
     for kid in kids {
@@ -279,11 +256,7 @@ fn summary(
         facts.add("allowed", Cell::new(Tone::Warn, warning));
     }
     let paint = context.console.paint();
-    let text = format!(
-        "{} sealed\n{}",
-        paint.text(Tone::Good, "✓"),
-        facts.render(paint)
-    );
+    let text = format!("{} sealed\n{}", paint.text(Tone::Good, "✓"), facts.render(paint));
     let json = json!({
         "name": args.name,
         "version": args.version,

@@ -170,14 +170,8 @@ impl Server {
                 });
             }
         });
-        let port = port
-            .recv_timeout(Duration::from_secs(10))
-            .expect("the server is bound");
-        Self {
-            url: format!("https://localhost:{port}"),
-            requests,
-            _runtime: runtime,
-        }
+        let port = port.recv_timeout(Duration::from_secs(10)).expect("the server is bound");
+        Self { url: format!("https://localhost:{port}"), requests, _runtime: runtime }
     }
 
     /// The requests so far.
@@ -206,9 +200,7 @@ async fn answer(
     };
     let (status, text) = handler(&exchange);
     log.lock().expect("not poisoned").push(exchange);
-    let reply = Response::builder()
-        .status(status)
-        .body(Full::new(Bytes::from(text)));
+    let reply = Response::builder().status(status).body(Full::new(Bytes::from(text)));
     Ok(reply.expect("a reply"))
 }
 
@@ -244,10 +236,7 @@ impl Ran {
 impl Stand {
     /// A stand without a broker.
     pub fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("temporary folder"),
-            base: Vec::new(),
-        }
+        Self { folder: tempfile::tempdir().expect("temporary folder"), base: Vec::new() }
     }
 
     /// A stand whose runs speak to a stub broker behind `handler`.
@@ -255,10 +244,8 @@ impl Stand {
         handler: impl Fn(&Exchange) -> Answer + Send + Sync + 'static,
     ) -> (Self, Server) {
         let authority = Authority::new("stub broker CA");
-        let (_, _, leaf) = authority.issue(
-            &["localhost", "127.0.0.1"],
-            ExtendedKeyUsagePurpose::ServerAuth,
-        );
+        let (_, _, leaf) =
+            authority.issue(&["localhost", "127.0.0.1"], ExtendedKeyUsagePurpose::ServerAuth);
         let server = Server::start(leaf, Clients::Anybody, handler);
         let mut stand = Self::new();
         let ca = stand.write("ca.pem", authority.pem.as_bytes());
@@ -315,25 +302,15 @@ impl Stand {
     }
 
     pub fn run_with(&self, words: &[&str], environment: &[(&str, &str)]) -> Ran {
-        let output = self
-            .command(words, environment)
-            .output()
-            .expect("adyton runs");
+        let output = self.command(words, environment).output().expect("adyton runs");
         ran(&output)
     }
 
     /// Runs with another broker URL than the stand's.
     pub fn run_at(&self, url: &str, words: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adyton"));
-        let rest = self
-            .base
-            .iter()
-            .filter(|word| !word.starts_with("--broker="));
-        command
-            .args(words)
-            .arg(format!("--broker={url}"))
-            .args(rest)
-            .env_clear();
+        let rest = self.base.iter().filter(|word| !word.starts_with("--broker="));
+        command.args(words).arg(format!("--broker={url}")).args(rest).env_clear();
         ran(&command.output().expect("adyton runs"))
     }
 

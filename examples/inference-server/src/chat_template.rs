@@ -36,20 +36,12 @@ impl ChatTemplate {
     pub fn compile(source: String, bos: String, eos: String) -> Result<Self, minijinja::Error> {
         let mut environment = Environment::new();
         // Hugging Face's libraries trim the white space around blocks, so templates count on it.
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()?,
-        );
+        environment
+            .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_fuel(Some(TEMPLATE_FUEL));
         environment.add_function("raise_exception", raise_exception);
         environment.add_template_owned(NAME, source)?;
-        Ok(Self {
-            environment,
-            bos_token: bos,
-            eos_token: eos,
-        })
+        Ok(Self { environment, bos_token: bos, eos_token: eos })
     }
 
     /// The prompt for `messages`.
@@ -76,10 +68,7 @@ mod tests {
     use super::*;
 
     fn said(role: &str, content: &str) -> Message {
-        Message {
-            role: role.into(),
-            content: content.into(),
-        }
+        Message { role: role.into(), content: content.into() }
     }
 
     fn compile(source: &str) -> ChatTemplate {
@@ -91,9 +80,8 @@ mod tests {
         let template = compile(
             "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m.content | trim }}{% endfor %}",
         );
-        let prompt = template
-            .render(&[said("system", "Be kind. "), said("user", "Who?")])
-            .expect("renders");
+        let prompt =
+            template.render(&[said("system", "Be kind. "), said("user", "Who?")]).expect("renders");
         assert_eq!(prompt, "<s>[system]Be kind.[user]Who?");
     }
 
@@ -102,10 +90,7 @@ mod tests {
         let error = compile("{{ raise_exception('roles must alternate') }}")
             .render(&[])
             .expect_err("refuses");
-        assert!(
-            error.to_string().contains("roles must alternate"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("roles must alternate"), "{error}");
     }
 
     #[test]
@@ -113,9 +98,6 @@ mod tests {
         let template = compile(
             "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
         );
-        assert_eq!(
-            template.render(&[]).map_err(|error| error.kind()),
-            Err(ErrorKind::OutOfFuel)
-        );
+        assert_eq!(template.render(&[]).map_err(|error| error.kind()), Err(ErrorKind::OutOfFuel));
     }
 }

@@ -58,14 +58,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Compute`] when the tensors cannot be laid out.
     pub fn new(folder: ModelFolder) -> Result<Self, EngineError> {
-        let ModelFolder {
-            config,
-            tokenizer,
-            template,
-            sampling,
-            end_tokens,
-            tensors,
-        } = folder;
+        let ModelFolder { config, tokenizer, template, sampling, end_tokens, tensors } = folder;
         let variables = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
         Ok(Self {
             model: Llama::load(variables, &config)?,
@@ -141,10 +134,7 @@ impl Engine {
                 break;
             }
             // The decoder keeps the bytes of an unfinished character to itself.
-            let piece = decoder
-                .step(token)
-                .map_err(EngineError::Tokenizer)?
-                .unwrap_or_default();
+            let piece = decoder.step(token).map_err(EngineError::Tokenizer)?.unwrap_or_default();
             let (text, stopped) = match filter.push(&piece) {
                 Passed::Text(text) => (text, false),
                 Passed::Stopped(text) => (text, true),
@@ -183,14 +173,8 @@ impl Engine {
         if prompt.is_empty() {
             return Err(Refusal::Empty);
         }
-        if let Some(&token) = prompt
-            .iter()
-            .find(|&&token| token as usize >= self.vocabulary)
-        {
-            return Err(Refusal::UnknownToken {
-                token,
-                vocabulary: self.vocabulary,
-            });
+        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= self.vocabulary) {
+            return Err(Refusal::UnknownToken { token, vocabulary: self.vocabulary });
         }
         let completion = asked.unwrap_or(1);
         match self.context.checked_sub(prompt.len()) {
@@ -220,35 +204,21 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Compute`] when `tokens` is empty or holds an unknown token.
     pub fn next_token_scores(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
-        Ok(self
-            .logits(tokens, 0, &mut self.empty_cache.clone())?
-            .to_vec1()?)
+        Ok(self.logits(tokens, 0, &mut self.empty_cache.clone())?.to_vec1()?)
     }
 }
 
 fn choice_of(sampling: Sampling) -> Choice {
-    let Sampling {
-        temperature,
-        top_p,
-        top_k,
-        ..
-    } = sampling;
+    let Sampling { temperature, top_p, top_k, .. } = sampling;
     // Below this the division by the temperature overflows, and nothing but the likeliest is left.
     if temperature < 1e-4 {
         return Choice::ArgMax;
     }
     match (top_k, top_p < 1.0) {
         (0, false) => Choice::All { temperature },
-        (0, true) => Choice::TopP {
-            p: top_p,
-            temperature,
-        },
+        (0, true) => Choice::TopP { p: top_p, temperature },
         (k, false) => Choice::TopK { k, temperature },
-        (k, true) => Choice::TopKThenTopP {
-            k,
-            p: top_p,
-            temperature,
-        },
+        (k, true) => Choice::TopKThenTopP { k, p: top_p, temperature },
     }
 }
 

@@ -49,11 +49,7 @@ pub struct SamplingDefaults {
 
 impl Default for SamplingDefaults {
     fn default() -> Self {
-        Self {
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: 0,
-        }
+        Self { temperature: 1.0, top_p: 1.0, top_k: 0 }
     }
 }
 
@@ -133,34 +129,20 @@ impl ModelFolder {
 
         let tokenizer_path = path.join("tokenizer.json");
         let tokenizer =
-            Tokenizer::from_bytes(bounded(&tokenizer_path, limits::MAX_TOKENIZER_BYTES)?).map_err(
-                |source| FolderError::Malformed {
-                    path: tokenizer_path,
-                    source,
-                },
-            )?;
+            Tokenizer::from_bytes(bounded(&tokenizer_path, limits::MAX_TOKENIZER_BYTES)?)
+                .map_err(|source| FolderError::Malformed { path: tokenizer_path, source })?;
         if tokenizer.get_vocab_size(true) > config.vocab_size {
             return Err(FolderError::Unsupported {
                 key: "vocab_size",
                 got: config.vocab_size.to_string(),
-                supported: format!(
-                    "at least the tokenizer's {}",
-                    tokenizer.get_vocab_size(true)
-                ),
+                supported: format!("at least the tokenizer's {}", tokenizer.get_vocab_size(true)),
             });
         }
         let template = template(path)?;
         let sampling = optional_json(&path.join("generation_config.json"))?.unwrap_or_default();
         let tensors = tensors(path)?;
         agree(&config, &tensors)?;
-        Ok(Self {
-            config,
-            tokenizer,
-            template,
-            sampling,
-            end_tokens,
-            tensors,
-        })
+        Ok(Self { config, tokenizer, template, sampling, end_tokens, tensors })
     }
 }
 
@@ -184,11 +166,7 @@ fn silu() -> String {
 impl ArchitectureNotes {
     fn supported(&self, config: &LlamaConfig) -> Result<(), FolderError> {
         let refuse = |key, got: String, supported: &str| {
-            Err(FolderError::Unsupported {
-                key,
-                got,
-                supported: supported.to_owned(),
-            })
+            Err(FolderError::Unsupported { key, got, supported: supported.to_owned() })
         };
         let within = |key, value: usize, most: usize| {
             if (1..=most).contains(&value) {
@@ -206,38 +184,15 @@ impl ArchitectureNotes {
         if self.attention_bias || self.mlp_bias {
             return refuse("attention_bias or mlp_bias", "true".to_owned(), "false");
         }
-        within(
-            "num_hidden_layers",
-            config.num_hidden_layers,
-            limits::MAX_LAYERS,
-        )?;
+        within("num_hidden_layers", config.num_hidden_layers, limits::MAX_LAYERS)?;
         within("hidden_size", config.hidden_size, limits::MAX_WIDTH)?;
-        within(
-            "intermediate_size",
-            config.intermediate_size,
-            limits::MAX_WIDTH,
-        )?;
+        within("intermediate_size", config.intermediate_size, limits::MAX_WIDTH)?;
         within("vocab_size", config.vocab_size, limits::MAX_VOCABULARY)?;
-        within(
-            "max_position_embeddings",
-            config.max_position_embeddings,
-            limits::MAX_VOCABULARY,
-        )?;
-        within(
-            "num_attention_heads",
-            config.num_attention_heads,
-            config.hidden_size,
-        )?;
-        within(
-            "num_key_value_heads",
-            config.num_key_value_heads(),
-            config.num_attention_heads,
-        )?;
-        let (size, heads, shared) = (
-            config.hidden_size,
-            config.num_attention_heads,
-            config.num_key_value_heads(),
-        );
+        within("max_position_embeddings", config.max_position_embeddings, limits::MAX_VOCABULARY)?;
+        within("num_attention_heads", config.num_attention_heads, config.hidden_size)?;
+        within("num_key_value_heads", config.num_key_value_heads(), config.num_attention_heads)?;
+        let (size, heads, shared) =
+            (config.hidden_size, config.num_attention_heads, config.num_key_value_heads());
         if !size.is_multiple_of(heads.saturating_mul(2)) || !heads.is_multiple_of(shared) {
             return refuse(
                 "num_attention_heads",
@@ -295,38 +250,22 @@ fn template(path: &Path) -> Result<Option<ChatTemplate>, FolderError> {
     let Some(source) = notes.chat_template else {
         return Ok(None);
     };
-    ChatTemplate::compile(
-        source,
-        token_text(notes.bos_token),
-        token_text(notes.eos_token),
-    )
-    .map(Some)
-    .map_err(|source| FolderError::Malformed {
-        path,
-        source: source.into(),
-    })
+    ChatTemplate::compile(source, token_text(notes.bos_token), token_text(notes.eos_token))
+        .map(Some)
+        .map_err(|source| FolderError::Malformed { path, source: source.into() })
 }
 
 fn tensors(path: &Path) -> Result<HashMap<String, Tensor>, FolderError> {
-    let read = |source| FolderError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| FolderError::Read { path: path.to_owned(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(read)? {
         let file = entry.map_err(read)?.path();
-        if file
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
+        if file.extension().is_some_and(|extension| extension == "safetensors") {
             files.push(file);
         }
     }
     if !(1..=limits::MAX_WEIGHT_FILES).contains(&files.len()) {
-        return Err(FolderError::WeightFiles {
-            path: path.to_owned(),
-            count: files.len(),
-        });
+        return Err(FolderError::WeightFiles { path: path.to_owned(), count: files.len() });
     }
     files.sort();
     let mut room = limits::MAX_WEIGHT_BYTES;
@@ -334,13 +273,8 @@ fn tensors(path: &Path) -> Result<HashMap<String, Tensor>, FolderError> {
     for file in files {
         let bytes = bounded(&file, room)?;
         room -= bytes.len() as u64;
-        let part =
-            candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|source| {
-                FolderError::Malformed {
-                    path: file,
-                    source: source.into(),
-                }
-            })?;
+        let part = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+            .map_err(|source| FolderError::Malformed { path: file, source: source.into() })?;
         for (name, tensor) in part {
             if tensors.contains_key(&name) {
                 return Err(FolderError::Duplicate(name));
@@ -356,11 +290,7 @@ fn agree(config: &Config, tensors: &HashMap<String, Tensor>) -> Result<(), Folde
     for (name, expected) in expected_tensors(config) {
         let got = tensors.get(&name).map(|tensor| tensor.dims().to_vec());
         if got.as_ref() != Some(&expected) {
-            return Err(FolderError::Tensor {
-                name,
-                expected,
-                got,
-            });
+            return Err(FolderError::Tensor { name, expected, got });
         }
     }
     Ok(())
@@ -368,11 +298,7 @@ fn agree(config: &Config, tensors: &HashMap<String, Tensor>) -> Result<(), Folde
 
 /// Name and shape (out, in) of every tensor of `LlamaForCausalLM`.
 fn expected_tensors(config: &Config) -> Vec<(String, Vec<usize>)> {
-    let (width, inner, words) = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.vocab_size,
-    );
+    let (width, inner, words) = (config.hidden_size, config.intermediate_size, config.vocab_size);
     let shared = width / config.num_attention_heads * config.num_key_value_heads;
     let mut all = vec![
         ("model.embed_tokens.weight".to_owned(), vec![words, width]),
@@ -401,12 +327,8 @@ fn expected_tensors(config: &Config) -> Vec<(String, Vec<usize>)> {
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, FolderError> {
-    serde_json::from_slice(&bounded(path, limits::MAX_CONFIG_BYTES)?).map_err(|source| {
-        FolderError::Malformed {
-            path: path.to_owned(),
-            source: source.into(),
-        }
-    })
+    serde_json::from_slice(&bounded(path, limits::MAX_CONFIG_BYTES)?)
+        .map_err(|source| FolderError::Malformed { path: path.to_owned(), source: source.into() })
 }
 
 fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {
@@ -420,20 +342,12 @@ fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderEr
 
 /// Reads a file of at most `limit` bytes; what it says about its own length is not believed.
 fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FolderError> {
-    let read = |source| FolderError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| FolderError::Read { path: path.to_owned(), source };
     let file = fs::File::open(path).map_err(read)?;
     let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > limit {
-        return Err(FolderError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(FolderError::TooLarge { path: path.to_owned(), limit });
     }
     Ok(bytes)
 }

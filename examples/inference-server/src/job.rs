@@ -45,17 +45,8 @@ pub struct Sampling {
 impl Sampling {
     /// The model's own recommendation with this seed.
     pub fn recommended(defaults: SamplingDefaults, seed: u64) -> Self {
-        let SamplingDefaults {
-            temperature,
-            top_p,
-            top_k,
-        } = defaults;
-        Self {
-            temperature,
-            top_p,
-            top_k,
-            seed,
-        }
+        let SamplingDefaults { temperature, top_p, top_k } = defaults;
+        Self { temperature, top_p, top_k, seed }
     }
 }
 

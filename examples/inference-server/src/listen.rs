@@ -62,15 +62,10 @@ impl Bound {
             Endpoint::Tcp(address) if !address.ip().is_loopback() && reach == Reach::Loopback => {
                 Err(ListenError::NotLoopback(*address))
             }
-            Endpoint::Tcp(address) => {
-                TcpListener::bind(address)
-                    .await
-                    .map(Self::Tcp)
-                    .map_err(|source| ListenError::Bind {
-                        endpoint: address.to_string(),
-                        source,
-                    })
-            }
+            Endpoint::Tcp(address) => TcpListener::bind(address)
+                .await
+                .map(Self::Tcp)
+                .map_err(|source| ListenError::Bind { endpoint: address.to_string(), source }),
             Endpoint::Unix(path) => {
                 remove_stale(path).await?;
                 let refused = |source| ListenError::Bind {

@@ -22,9 +22,8 @@ async fn main() {
 }
 
 fn start_log() {
-    let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO);
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO);
     if std::io::stderr().is_terminal() {
         log.with_target(false).init();
     } else {

@@ -84,10 +84,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_an_address_with_a_port_or_a_socket_path() {
-        assert_eq!(
-            "127.0.0.1:0".parse(),
-            Ok(Endpoint::Tcp(([127, 0, 0, 1], 0).into()))
-        );
+        assert_eq!("127.0.0.1:0".parse(), Ok(Endpoint::Tcp(([127, 0, 0, 1], 0).into())));
         assert_eq!("unix:/a/b".parse(), Ok(Endpoint::Unix("/a/b".into())));
         for wrong in ["unix:", "127.0.0.1", "localhost:80", ""] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong} was accepted");

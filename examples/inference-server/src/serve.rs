@@ -77,21 +77,13 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     // Signals first: one that comes while the model is loaded must end the server as well.
     let mut stopped = stop_signal()?;
     let name = model_name(&options)?;
-    let reach = if options.allow_non_loopback {
-        Reach::Anywhere
-    } else {
-        Reach::Loopback
-    };
+    let reach = if options.allow_non_loopback { Reach::Anywhere } else { Reach::Loopback };
     let bound = Bound::to(&options.listen, reach).await?;
-    let url = bound.url().map_err(|source| ServeError::Io {
-        what: "cannot tell the address",
-        source,
-    })?;
+    let url =
+        bound.url().map_err(|source| ServeError::Io { what: "cannot tell the address", source })?;
     if let Some(path) = &options.ready_file {
-        write_ready_file(path, &url).map_err(|source| ServeError::Io {
-            what: "cannot write the ready file",
-            source,
-        })?;
+        write_ready_file(path, &url)
+            .map_err(|source| ServeError::Io { what: "cannot write the ready file", source })?;
     }
     tracing::info!(url, model = name, "listening");
 
@@ -126,21 +118,12 @@ async fn http(
         tracing::info!("draining");
     };
     let served = match bound {
-        Bound::Tcp(listener) => {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(until)
-                .await
-        }
+        Bound::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(until).await,
         Bound::Unix(listener, _) => {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(until)
-                .await
+            axum::serve(listener, router).with_graceful_shutdown(until).await
         }
     };
-    served.map_err(|source| ServeError::Io {
-        what: "the listener failed",
-        source,
-    })
+    served.map_err(|source| ServeError::Io { what: "the listener failed", source })
 }
 
 /// Waits for the folder and puts its model in place. The folder is complete when it appears: the
@@ -158,10 +141,7 @@ async fn load(
             if path.is_dir() {
                 break;
             }
-            return Err(ServeError::NoModel {
-                path,
-                seconds: options.wait_seconds,
-            });
+            return Err(ServeError::NoModel { path, seconds: options.wait_seconds });
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
@@ -171,23 +151,15 @@ async fn load(
     let began = Instant::now();
     let api = api.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let folder = ModelFolder::read(&path).map_err(|source| ServeError::Folder {
-            path,
-            source: Box::new(source),
-        })?;
+        let folder = ModelFolder::read(&path)
+            .map_err(|source| ServeError::Folder { path, source: Box::new(source) })?;
         api.serve_model(Engine::new(folder)?);
         Ok(())
     });
     loading.await.unwrap_or_else(|broken| {
-        Err(ServeError::Io {
-            what: "loading broke off",
-            source: broken.into(),
-        })
+        Err(ServeError::Io { what: "loading broke off", source: broken.into() })
     })?;
-    tracing::info!(
-        milliseconds = began.elapsed().as_millis() as u64,
-        "model loaded"
-    );
+    tracing::info!(milliseconds = began.elapsed().as_millis() as u64, "model loaded");
     Ok(())
 }
 
@@ -200,15 +172,10 @@ async fn drained(stopped: &mut watch::Receiver<bool>) {
 
 fn stop_signal() -> Result<watch::Receiver<bool>, ServeError> {
     let handler = |kind| {
-        signal(kind).map_err(|source| ServeError::Io {
-            what: "cannot handle signals",
-            source,
-        })
+        signal(kind).map_err(|source| ServeError::Io { what: "cannot handle signals", source })
     };
-    let (mut terminate, mut interrupt) = (
-        handler(SignalKind::terminate())?,
-        handler(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) =
+        (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
     let (sender, stopped) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {
@@ -225,10 +192,8 @@ fn model_name(options: &Options) -> Result<String, ServeError> {
     if let Some(name) = &options.model_name {
         return Ok(name.clone());
     }
-    let name = options
-        .model
-        .file_name()
-        .ok_or_else(|| ServeError::NoName(options.model.clone()))?;
+    let name =
+        options.model.file_name().ok_or_else(|| ServeError::NoName(options.model.clone()))?;
     Ok(name.to_string_lossy().into_owned())
 }
 

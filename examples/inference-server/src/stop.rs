@@ -22,20 +22,13 @@ pub enum Passed {
 impl StopFilter {
     /// A filter for these strings, none of which may be empty.
     pub fn new(stops: Vec<String>) -> Self {
-        Self {
-            stops,
-            held: String::new(),
-        }
+        Self { stops, held: String::new() }
     }
 
     /// Takes the next piece.
     pub fn push(&mut self, piece: &str) -> Passed {
         self.held.push_str(piece);
-        let found = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop.as_str()))
-            .min();
+        let found = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
         if let Some(at) = found {
             let mut text = std::mem::take(&mut self.held);
             text.truncate(at);
@@ -57,10 +50,7 @@ impl StopFilter {
         let held = self.held.as_bytes();
         let begun = |stop: &String| {
             let most = held.len().min(stop.len() - 1);
-            (1..=most)
-                .rev()
-                .find(|&n| held.ends_with(&stop.as_bytes()[..n]))
-                .unwrap_or(0)
+            (1..=most).rev().find(|&n| held.ends_with(&stop.as_bytes()[..n])).unwrap_or(0)
         };
         self.stops.iter().map(begun).max().unwrap_or(0)
     }
@@ -98,10 +88,7 @@ mod tests {
     #[test]
     fn the_earliest_of_several_stop_strings_ends_the_text() {
         let mut filter = StopFilter::new(vec!["waters".into(), "the".into()]);
-        assert_eq!(
-            filter.push("upon the waters"),
-            Passed::Stopped("upon ".to_owned())
-        );
+        assert_eq!(filter.push("upon the waters"), Passed::Stopped("upon ".to_owned()));
     }
 
     #[test]

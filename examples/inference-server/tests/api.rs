@@ -28,31 +28,23 @@ impl Server {
     }
 
     async fn with(api: Api) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(async move { axum::serve(listener, api.router()).await });
         Self(address)
     }
 
     async fn send(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
-        let stream = TcpStream::connect(self.0)
-            .await
-            .expect("the server listens");
+        let stream = TcpStream::connect(self.0).await.expect("the server listens");
         client::send(stream, method, path, body).await
     }
 
     async fn complete(&self, request: Value) -> Answer {
-        self.send(Method::POST, "/v1/completions", request.to_string())
-            .await
+        self.send(Method::POST, "/v1/completions", request.to_string()).await
     }
 
     async fn chat(&self, request: Value) -> Answer {
-        self.send(Method::POST, "/v1/chat/completions", request.to_string())
-            .await
+        self.send(Method::POST, "/v1/chat/completions", request.to_string()).await
     }
 }
 
@@ -83,26 +75,14 @@ impl Read for Answer {
 
 fn text(answer: &Answer) -> String {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    answer.json()["choices"][0]["text"]
-        .as_str()
-        .expect("a completion has text")
-        .to_owned()
+    answer.json()["choices"][0]["text"].as_str().expect("a completion has text").to_owned()
 }
 
 fn error(answer: &Answer) -> (u16, Value, Value) {
     let mut body = answer.json();
     let error = body["error"].take();
-    assert!(
-        error["message"]
-            .as_str()
-            .is_some_and(|message| message.len() > 10),
-        "{error}"
-    );
-    (
-        answer.status.as_u16(),
-        error["code"].clone(),
-        error["param"].clone(),
-    )
+    assert!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
+    (answer.status.as_u16(), error["code"].clone(), error["param"].clone())
 }
 
 #[tokio::test]
@@ -142,18 +122,14 @@ async fn a_streamed_completion_is_the_whole_one_in_pieces() {
     let events = server.complete(ask).await.events();
 
     let (usage, chunks) = events.split_last().expect("the stream has chunks");
-    let pieces: Vec<&str> = chunks
-        .iter()
-        .filter_map(|chunk| chunk["choices"][0]["text"].as_str())
-        .collect();
+    let pieces: Vec<&str> =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(pieces.concat(), text(&whole));
     assert!(pieces.len() > 10, "{pieces:?}");
     assert_eq!(usage["usage"], whole.json()["usage"]);
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(
-        chunks
-            .last()
-            .map(|chunk| &chunk["choices"][0]["finish_reason"]),
+        chunks.last().map(|chunk| &chunk["choices"][0]["finish_reason"]),
         Some(&json!("length"))
     );
 }
@@ -184,18 +160,11 @@ async fn a_stop_string_ends_the_text_before_itself() {
     let ask =
         json!({ "model": "kjv", "prompt": "In the beginning", "max_tokens": 40, "temperature": 0 });
     let full = text(&server.complete(ask.clone()).await);
-    let stop = full
-        .split_whitespace()
-        .nth(5)
-        .expect("the text has six words")
-        .to_owned();
+    let stop = full.split_whitespace().nth(5).expect("the text has six words").to_owned();
     let mut stopped = ask;
     stopped["stop"] = json!([stop, "Nebuchadnezzar"]);
     let stopped = server.complete(stopped).await;
-    assert_eq!(
-        text(&stopped),
-        full[..full.find(&stop).expect("the word is in the text")]
-    );
+    assert_eq!(text(&stopped), full[..full.find(&stop).expect("the word is in the text")]);
     assert_eq!(stopped.json()["choices"][0]["finish_reason"], "stop");
 }
 
@@ -203,9 +172,7 @@ async fn a_stop_string_ends_the_text_before_itself() {
 async fn a_prompt_may_be_tokens_or_any_unicode_text() {
     let server = Server::start().await;
     for prompt in [json!([0, 5, 6]), json!("日本語 ✝ \u{0} é"), json!(["And"])] {
-        let answer = server
-            .complete(json!({ "model": "kjv", "prompt": prompt, "top_k": 5 }))
-            .await;
+        let answer = server.complete(json!({ "model": "kjv", "prompt": prompt, "top_k": 5 })).await;
         assert!(!text(&answer).contains('\u{fffd}'), "{}", answer.body);
     }
 }
@@ -231,11 +198,7 @@ async fn a_bad_member_is_refused_with_its_name() {
         let mut ask = json!({ "model": "kjv", "prompt": "And" });
         ask[member] = value.clone();
         let answer = server.complete(ask).await;
-        assert_eq!(
-            error(&answer),
-            (400, json!(code), json!(member)),
-            "{member} = {value}"
-        );
+        assert_eq!(error(&answer), (400, json!(code), json!(member)), "{member} = {value}");
     }
 }
 
@@ -264,15 +227,9 @@ async fn a_request_without_its_main_member_is_refused() {
         (400, json!(missing), json!("messages"))
     );
     let empty = server.chat(json!({ "model": "kjv", "messages": [] })).await;
-    assert_eq!(
-        error(&empty),
-        (400, json!("invalid_value"), json!("messages"))
-    );
+    assert_eq!(error(&empty), (400, json!("invalid_value"), json!("messages")));
     let tool = json!({ "model": "kjv", "messages": [{ "role": "tool", "content": "x" }] });
-    assert_eq!(
-        error(&server.chat(tool).await),
-        (400, json!("invalid_value"), json!("messages"))
-    );
+    assert_eq!(error(&server.chat(tool).await), (400, json!("invalid_value"), json!("messages")));
 }
 
 #[tokio::test]
@@ -290,31 +247,14 @@ async fn more_than_the_context_is_refused() {
 #[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let server = Server::start().await;
-    let other = server
-        .complete(json!({ "model": "gpt-4o", "prompt": "a" }))
-        .await;
-    assert_eq!(
-        error(&other),
-        (404, json!("model_not_found"), json!("model"))
-    );
-    let other = server
-        .send(Method::GET, "/v1/models/acme/other", Body::empty())
-        .await;
-    assert_eq!(
-        error(&other),
-        (404, json!("model_not_found"), json!("model"))
-    );
-    let route = server
-        .send(Method::GET, "/v1/embeddings", Body::empty())
-        .await;
+    let other = server.complete(json!({ "model": "gpt-4o", "prompt": "a" })).await;
+    assert_eq!(error(&other), (404, json!("model_not_found"), json!("model")));
+    let other = server.send(Method::GET, "/v1/models/acme/other", Body::empty()).await;
+    assert_eq!(error(&other), (404, json!("model_not_found"), json!("model")));
+    let route = server.send(Method::GET, "/v1/embeddings", Body::empty()).await;
     assert_eq!(error(&route), (404, json!("unknown_url"), Value::Null));
-    let method = server
-        .send(Method::GET, "/v1/completions", Body::empty())
-        .await;
-    assert_eq!(
-        error(&method),
-        (405, json!("method_not_supported"), Value::Null)
-    );
+    let method = server.send(Method::GET, "/v1/completions", Body::empty()).await;
+    assert_eq!(error(&method), (405, json!("method_not_supported"), Value::Null));
 }
 
 #[tokio::test]
@@ -322,39 +262,23 @@ async fn a_body_that_is_no_request_is_refused() {
     let server = Server::start().await;
     for body in ["", "{", "[]", "{\"model\":1,\"prompt\":\"a\"}", "\u{1}"] {
         let answer = server.send(Method::POST, "/v1/completions", body).await;
-        assert_eq!(
-            error(&answer),
-            (400, json!("invalid_json"), Value::Null),
-            "{body}"
-        );
+        assert_eq!(error(&answer), (400, json!("invalid_json"), Value::Null), "{body}");
     }
     let large = " ".repeat(limits::MAX_BODY_BYTES + 1);
     let answer = server.send(Method::POST, "/v1/completions", large).await;
-    assert_eq!(
-        error(&answer),
-        (413, json!("request_too_large"), Value::Null)
-    );
+    assert_eq!(error(&answer), (413, json!("request_too_large"), Value::Null));
 }
 
 #[tokio::test]
 async fn the_model_is_listed_under_its_name() {
     let server = Server::start().await;
-    let list = server
-        .send(Method::GET, "/v1/models", Body::empty())
-        .await
-        .json();
+    let list = server.send(Method::GET, "/v1/models", Body::empty()).await.json();
     assert_eq!(list["data"][0]["id"], "kjv");
     assert_eq!(list["data"][0]["max_model_len"], 512);
-    let one = server
-        .send(Method::GET, "/v1/models/kjv", Body::empty())
-        .await
-        .json();
+    let one = server.send(Method::GET, "/v1/models/kjv", Body::empty()).await.json();
     assert_eq!(one, list["data"][0]);
     let health = server.send(Method::GET, "/health", Body::empty()).await;
-    assert_eq!(
-        (health.status, &health.json()["status"]),
-        (StatusCode::OK, &json!("ok"))
-    );
+    assert_eq!((health.status, &health.json()["status"]), (StatusCode::OK, &json!("ok")));
 }
 
 #[tokio::test]
@@ -364,9 +288,7 @@ async fn without_a_model_every_answer_is_try_again() {
         let answer = server.send(Method::GET, path, Body::empty()).await;
         assert_eq!(error(&answer), (503, json!("model_loading"), Value::Null));
     }
-    let answer = server
-        .complete(json!({ "model": "kjv", "prompt": "a" }))
-        .await;
+    let answer = server.complete(json!({ "model": "kjv", "prompt": "a" })).await;
     assert_eq!(error(&answer), (503, json!("model_loading"), Value::Null));
 }
 
@@ -379,22 +301,15 @@ async fn a_client_that_goes_away_frees_its_place() {
             .to_string();
     // More than the two that are computed at a time: the last answer comes only if the others end.
     for _ in 0..6 {
-        let mut stream = TcpStream::connect(server.0)
-            .await
-            .expect("the server listens");
+        let mut stream = TcpStream::connect(server.0).await.expect("the server listens");
         let head = format!(
             "POST /v1/completions HTTP/1.1\r\nhost: m\r\ncontent-length: {}\r\n\r\n{ask}",
             ask.len()
         );
-        stream
-            .write_all(head.as_bytes())
-            .await
-            .expect("the server reads");
+        stream.write_all(head.as_bytes()).await.expect("the server reads");
         let mut first = [0; 64];
         assert!(stream.read(&mut first).await.expect("the stream begins") > 0);
     }
-    let answer = server
-        .complete(json!({ "model": "kjv", "prompt": "And", "max_tokens": 2 }))
-        .await;
+    let answer = server.complete(json!({ "model": "kjv", "prompt": "And", "max_tokens": 2 })).await;
     assert!(!text(&answer).is_empty());
 }

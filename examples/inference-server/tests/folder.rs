@@ -40,9 +40,7 @@ impl Copy {
     }
 
     fn refusal(&self) -> FolderError {
-        ModelFolder::read(self.0.path())
-            .err()
-            .expect("the folder is refused")
+        ModelFolder::read(self.0.path()).err().expect("the folder is refused")
     }
 }
 
@@ -62,10 +60,8 @@ fn another_architecture_is_refused_by_the_member_that_differs() {
         copy.edit_config(key, value);
         match copy.refusal() {
             FolderError::Unsupported { key: named, .. } if named == key => {}
-            FolderError::Unsupported {
-                key: "num_attention_heads",
-                ..
-            } if key == "num_key_value_heads" => {}
+            FolderError::Unsupported { key: "num_attention_heads", .. }
+                if key == "num_key_value_heads" => {}
             other => panic!("{key}: {other:?}"),
         }
     }
@@ -75,12 +71,7 @@ fn another_architecture_is_refused_by_the_member_that_differs() {
 fn weights_of_another_shape_or_number_are_refused_by_name() {
     let copy = Copy::new();
     copy.edit_config("intermediate_size", json!(256));
-    let FolderError::Tensor {
-        name,
-        expected,
-        got,
-    } = copy.refusal()
-    else {
+    let FolderError::Tensor { name, expected, got } = copy.refusal() else {
         panic!("another refusal")
     };
     assert_eq!(name, "model.layers.0.mlp.gate_proj.weight");
@@ -88,10 +79,7 @@ fn weights_of_another_shape_or_number_are_refused_by_name() {
 
     let copy = Copy::new();
     copy.edit_config("num_hidden_layers", json!(9));
-    assert!(matches!(
-        copy.refusal(),
-        FolderError::Tensor { got: None, .. }
-    ));
+    assert!(matches!(copy.refusal(), FolderError::Tensor { got: None, .. }));
 }
 
 #[test]
@@ -105,12 +93,7 @@ fn a_missing_cut_or_foreign_file_is_refused_by_name() {
             "{refusal:?}"
         );
     }
-    for name in [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "model.safetensors",
-    ] {
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
         let copy = Copy::new();
         let bytes = fs::read(copy.file(name)).expect("the file is there");
         fs::write(copy.file(name), &bytes[..bytes.len() / 2]).expect("the file can be cut");
@@ -123,20 +106,14 @@ fn a_missing_cut_or_foreign_file_is_refused_by_name() {
     let copy = Copy::new();
     fs::rename(copy.file("model.safetensors"), copy.file("model.bin"))
         .expect("the file can be renamed");
-    assert!(matches!(
-        copy.refusal(),
-        FolderError::WeightFiles { count: 0, .. }
-    ));
+    assert!(matches!(copy.refusal(), FolderError::WeightFiles { count: 0, .. }));
 }
 
 #[test]
 fn a_tensor_in_two_files_is_refused() {
     let copy = Copy::new();
-    fs::copy(
-        copy.file("model.safetensors"),
-        copy.file("more.safetensors"),
-    )
-    .expect("the file can be copied");
+    fs::copy(copy.file("model.safetensors"), copy.file("more.safetensors"))
+        .expect("the file can be copied");
     assert!(matches!(copy.refusal(), FolderError::Duplicate(_)));
 }
 
@@ -145,13 +122,7 @@ fn a_configuration_without_end_is_refused_by_its_size() {
     let copy = Copy::new();
     fs::write(copy.file("config.json"), vec![b' '; (1 << 20) + 1])
         .expect("the file can be written");
-    assert!(matches!(
-        copy.refusal(),
-        FolderError::TooLarge {
-            limit: 1_048_576,
-            ..
-        }
-    ));
+    assert!(matches!(copy.refusal(), FolderError::TooLarge { limit: 1_048_576, .. }));
 }
 
 /// What the training code computes for a prompt; see `examples/model/expect.py`.
@@ -174,13 +145,9 @@ fn tokens_and_scores_agree_with_the_training_code() {
     let tokenizer = folder.tokenizer.clone();
     let engine = Engine::new(folder).expect("the repository's model is computable");
     for case in cases {
-        let tokens = tokenizer
-            .encode(case.text.as_str(), true)
-            .expect("the text has tokens");
+        let tokens = tokenizer.encode(case.text.as_str(), true).expect("the text has tokens");
         assert_eq!(tokens.get_ids(), case.tokens, "{}", case.text);
-        let scores = engine
-            .next_token_scores(&case.tokens)
-            .expect("the scores can be computed");
+        let scores = engine.next_token_scores(&case.tokens).expect("the scores can be computed");
         for (token, expected) in case.scores {
             let got = scores[token];
             assert!(

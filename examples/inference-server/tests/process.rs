@@ -38,9 +38,7 @@ fn start(arguments: &[&str]) -> Program {
 
 /// The exit code and the log of a program that ends by itself.
 async fn ended(mut program: Program) -> (Option<i32>, String) {
-    let status = timeout(PATIENCE, program.child.wait())
-        .await
-        .expect("the program ends");
+    let status = timeout(PATIENCE, program.child.wait()).await.expect("the program ends");
     let log = std::fs::read_to_string(program.log.path()).expect("the log is text");
     (status.expect("the program has a status").code(), log)
 }
@@ -68,12 +66,8 @@ async fn until<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn health(socket: &Path) -> StatusCode {
-    let stream = UnixStream::connect(socket)
-        .await
-        .expect("the server listens");
-    client::send(stream, Method::GET, "/health", Body::empty())
-        .await
-        .status
+    let stream = UnixStream::connect(socket).await.expect("the server listens");
+    client::send(stream, Method::GET, "/health", Body::empty()).await.status
 }
 
 #[tokio::test]
@@ -102,19 +96,14 @@ async fn it_waits_for_the_model_serves_on_a_socket_and_ends_on_sigterm() {
     std::os::unix::fs::symlink(model(), &opened).expect("the model appears");
     until(async || (health(&socket).await == StatusCode::OK).then_some(())).await;
     let ask = r#"{"model":"model","prompt":"In the beginning","max_tokens":8}"#;
-    let stream = UnixStream::connect(&socket)
-        .await
-        .expect("the server listens");
+    let stream = UnixStream::connect(&socket).await.expect("the server listens");
     let answer = client::send(stream, Method::POST, "/v1/completions", ask).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 
     terminate(&program);
     let (code, log) = ended(program).await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(
-        !log.contains("In the beginning"),
-        "the log has the prompt: {log}"
-    );
+    assert!(!log.contains("In the beginning"), "the log has the prompt: {log}");
     assert!(!socket.exists());
 }
 
@@ -123,23 +112,14 @@ async fn sigterm_ends_the_waiting_for_a_model() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ready = folder.path().join("ready.json");
     let path = ready.to_str().expect("the path is text");
-    let arguments = [
-        "--model",
-        "/nonexistent/model",
-        "--wait-seconds",
-        "600",
-        "--listen",
-        "127.0.0.1:0",
-    ];
+    let arguments =
+        ["--model", "/nonexistent/model", "--wait-seconds", "600", "--listen", "127.0.0.1:0"];
     let program = start(&[arguments.as_slice(), &["--ready-file", path]].concat());
     until(async || ready.exists().then_some(())).await;
     terminate(&program);
     let (code, log) = ended(program).await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(
-        !log.contains("cut off"),
-        "it waited for the end of the grace: {log}"
-    );
+    assert!(!log.contains("cut off"), "it waited for the end of the grace: {log}");
 }
 
 #[tokio::test]
@@ -147,21 +127,13 @@ async fn a_model_that_does_not_appear_ends_it_with_the_path_and_a_remedy() {
     let program = start(&["--model", "/nonexistent/model", "--listen", "127.0.0.1:0"]);
     let (code, log) = ended(program).await;
     assert_eq!(code, Some(30));
-    assert!(
-        log.contains("/nonexistent/model") && log.contains("--wait-seconds"),
-        "{log}"
-    );
+    assert!(log.contains("/nonexistent/model") && log.contains("--wait-seconds"), "{log}");
 }
 
 #[tokio::test]
 async fn an_address_beyond_loopback_is_refused_unless_allowed() {
-    let (code, log) = ended(start(&[
-        "--model",
-        "/nonexistent/model",
-        "--listen",
-        "0.0.0.0:0",
-    ]))
-    .await;
+    let (code, log) =
+        ended(start(&["--model", "/nonexistent/model", "--listen", "0.0.0.0:0"])).await;
     assert_eq!(code, Some(2));
     assert!(log.contains("--allow-non-loopback"), "{log}");
 }

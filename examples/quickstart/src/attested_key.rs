@@ -38,11 +38,7 @@ pub async fn fetch(
     let stream = connect(&address, pinned(broker_ca, None)?).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let mut kbs = Kbs {
-        sender,
-        authority: address.authority().to_owned(),
-        cookie: None,
-    };
+    let mut kbs = Kbs { sender, authority: address.authority().to_owned(), cookie: None };
 
     let (request, awaiting) = RcarClient::start(Tee::Tdx);
     let challenge: ChallengeMessage = kbs.post("/kbs/v0/auth", &request).await?;
@@ -71,16 +67,12 @@ impl Kbs {
         message: &impl serde::Serialize,
     ) -> Result<T> {
         let body = Full::from(serde_json::to_vec(message)?);
-        self.exchange(
-            http::Request::post(path).header(CONTENT_TYPE, "application/json"),
-            body,
-        )
-        .await
+        self.exchange(http::Request::post(path).header(CONTENT_TYPE, "application/json"), body)
+            .await
     }
 
     async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
-        self.exchange(http::Request::get(path), Full::default())
-            .await
+        self.exchange(http::Request::get(path), Full::default()).await
     }
 
     async fn exchange<T: DeserializeOwned>(

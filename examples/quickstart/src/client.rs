@@ -77,12 +77,7 @@ impl Connection {
         let exporter = session.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self {
-            sender,
-            authority: address.authority().to_owned(),
-            spki_sha256,
-            exporter,
-        })
+        Ok(Self { sender, authority: address.authority().to_owned(), spki_sha256, exporter })
     }
 
     /// Asks for the attestation report, verifies it for this connection, and appraises it.
@@ -91,13 +86,10 @@ impl Connection {
     /// When any of it does not hold; nothing of the model has been asked for by then.
     pub async fn attest(&mut self, trust: &Trust, now: UnixTime) -> Result<Attested> {
         let nonce = Nonce::fresh()?;
-        let path = format!(
-            "/.well-known/adyton/attestation?nonce={}&bind=exporter",
-            nonce.to_base64url()
-        );
-        let request = http::Request::get(path)
-            .header(HOST, &self.authority)
-            .body(Full::default())?;
+        let path =
+            format!("/.well-known/adyton/attestation?nonce={}&bind=exporter", nonce.to_base64url());
+        let request =
+            http::Request::get(path).header(HOST, &self.authority).body(Full::default())?;
         let reply = self.sender.send_request(request).await?;
         let status = reply.status();
         let body = Limited::new(reply.into_body(), REPORT_LIMIT)
@@ -173,9 +165,8 @@ impl Connection {
                     return Ok(pieces);
                 }
                 let event: Value = serde_json::from_str(data).context("an event is not JSON")?;
-                if let Some(text) = event["choices"][0]["text"]
-                    .as_str()
-                    .filter(|text| !text.is_empty())
+                if let Some(text) =
+                    event["choices"][0]["text"].as_str().filter(|text| !text.is_empty())
                 {
                     pieces += 1;
                     on_text(text);
@@ -196,10 +187,6 @@ impl Trust {
         let endorsements = EndorsementBundle::parse(&std::fs::read(bundle)?)?;
         let reference_values =
             ReferenceValues::parse_toml(&std::fs::read_to_string(reference_values)?)?;
-        Ok(Arc::new(Self {
-            anchors,
-            endorsements,
-            reference_values,
-        }))
+        Ok(Arc::new(Self { anchors, endorsements, reference_values }))
     }
 }

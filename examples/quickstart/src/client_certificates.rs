@@ -29,21 +29,15 @@ impl ClientCertificates {
     pub fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let mut authority = CertificateParams::new(Vec::new())?;
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "Adyton quickstart client CA");
+        authority.distinguished_name.push(DnType::CommonName, "Adyton quickstart client CA");
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate()?;
         let authority_certificate = authority.self_signed(&authority_key)?;
 
         let mut client = CertificateParams::new(Vec::new())?;
-        client
-            .distinguished_name
-            .push(DnType::CommonName, "quickstart client");
-        client
-            .subject_alt_names
-            .push(SanType::URI("spiffe://quickstart/client".try_into()?));
+        client.distinguished_name.push(DnType::CommonName, "quickstart client");
+        client.subject_alt_names.push(SanType::URI("spiffe://quickstart/client".try_into()?));
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let client_key = KeyPair::generate()?;
         let issuer = Issuer::new(authority, authority_key);

@@ -35,10 +35,7 @@ pub fn key_is_in_nobodys_memory(
             )),
         }
     }
-    step.refused_as_wanted(
-        format!("in none of them ({} searched)", human_bytes(searched)),
-        &lines,
-    );
+    step.refused_as_wanted(format!("in none of them ({} searched)", human_bytes(searched)), &lines);
     Ok(())
 }
 
@@ -57,11 +54,7 @@ pub fn plaintext_is_gone(story: &mut Story, target: &Path) -> Result<()> {
 /// Who trusted whom, and why; one line a step of the chain of proofs.
 pub fn picture(story: &Story) {
     let chain = [
-        (
-            "vendor root",
-            "Quote",
-            "a TDX processor signed it, now, over our nonce and the TEE key",
-        ),
+        ("vendor root", "Quote", "a TDX processor signed it, now, over our nonce and the TEE key"),
         (
             "reference values",
             "Claims",
@@ -70,23 +63,15 @@ pub fn picture(story: &Story) {
         (
             "release policy",
             "Permit",
-            "this key, this machine, once; written to the audit log before the key left",
+            "this key for this machine; in the audit log before the key left",
         ),
         (
             "TEE key",
             "Model key",
             "wrapped to a key that was born in the machine and is in the quote",
         ),
-        (
-            "key commitment, MAC",
-            "Weights",
-            "every chunk authenticated before a file got its name",
-        ),
-        (
-            "weights opened",
-            "Listener",
-            "the serving port exists only because the weights are open",
-        ),
+        ("key commitment, MAC", "Weights", "every chunk authenticated before a file got its name"),
+        ("weights opened", "Listener", "the serving port exists only because the weights are open"),
         ("client CA", "Request", "the client showed its certificate"),
         (
             "report",
@@ -94,11 +79,7 @@ pub fn picture(story: &Story) {
             "the client saw the quote over its nonce, the serving key and this connection",
         ),
     ];
-    let mut lines = vec![
-        String::new(),
-        "  Who trusted whom, and why".to_owned(),
-        String::new(),
-    ];
+    let mut lines = vec![String::new(), "  Who trusted whom, and why".to_owned(), String::new()];
     for (number, (because, what, why)) in chain.iter().enumerate() {
         let arrow = if number == 0 { " " } else { "↓" };
         lines.push(format!("    {arrow} {what:<10} ← {because:<20} {why}"));
@@ -118,17 +99,11 @@ pub fn times(story: &Story) {
     ];
     let mut lines = vec![String::new()];
     for (name, words) in SHOWN {
-        let took = story
-            .finished()
-            .iter()
-            .find(|step: &&Finished| step.name == name);
+        let took = story.finished().iter().find(|step: &&Finished| step.name == name);
         if let Some(step) = took {
             lines.push(format!("    {:>8}  {words}", human_time(step.took)));
         }
     }
-    lines.push(format!(
-        "    {:>8}  everything",
-        human_time(story.elapsed())
-    ));
+    lines.push(format!("    {:>8}  everything", human_time(story.elapsed())));
     story.block(&lines);
 }

@@ -27,9 +27,7 @@ pub struct Reply {
 /// When nobody answers in time, or the answer is over 1 MiB.
 pub fn get(base: &str, path: &str) -> Result<Reply> {
     let authority = base.strip_prefix("http://").context("an http:// URL")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let exchange = async {
             let stream = TcpStream::connect(authority).await?;
@@ -48,8 +46,6 @@ pub fn get(base: &str, path: &str) -> Result<Reply> {
             driver.abort();
             Ok(Reply { status, body })
         };
-        tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .context("no answer in time")?
+        tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")?
     })
 }

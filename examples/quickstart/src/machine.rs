@@ -53,18 +53,9 @@ impl SidecarPlan {
         let actor = stage.start(
             &self.name,
             "adyton-sidecar",
-            &[
-                "--config",
-                text(&config)?,
-                "--ready-file",
-                text(&ready_file)?,
-            ],
+            &["--config", text(&config)?, "--ready-file", text(&ready_file)?],
         )?;
-        Ok(Sidecar {
-            actor,
-            ready_file,
-            config,
-        })
+        Ok(Sidecar { actor, ready_file, config })
     }
 
     fn toml(&self) -> String {
@@ -107,9 +98,9 @@ impl Sidecar {
     /// # Errors
     /// When the sidecar gives up first.
     pub fn wait_until_opened(&mut self, step: &Step<'_>) -> Result<String> {
-        let admin = self.actor.wait_until(&self.ready_file, |ready| {
-            ready["admin"].as_str().map(str::to_owned)
-        })?;
+        let admin = self
+            .actor
+            .wait_until(&self.ready_file, |ready| ready["admin"].as_str().map(str::to_owned))?;
         self.actor.poll("open the weights", || {
             let state = readiness(&admin)?;
             step.progress(state["bytes"].as_u64()?, state["total"].as_u64()?);
@@ -123,9 +114,9 @@ impl Sidecar {
     /// # Errors
     /// When the sidecar gives up first.
     pub fn wait_until_serving(&mut self, admin: &str) -> Result<String> {
-        let proxy = self.actor.wait_until(&self.ready_file, |ready| {
-            ready["proxy"].as_str().map(str::to_owned)
-        })?;
+        let proxy = self
+            .actor
+            .wait_until(&self.ready_file, |ready| ready["proxy"].as_str().map(str::to_owned))?;
         self.actor.poll("become ready", || {
             let reply = loopback::get(admin, "/readyz").ok()?;
             (reply.status == 200).then_some(())
@@ -143,13 +134,7 @@ impl Sidecar {
             .lines()
             .rev()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .map(|line| {
-                if line["refusal"].is_object() {
-                    line["refusal"].clone()
-                } else {
-                    line
-                }
-            })
+            .map(|line| if line["refusal"].is_object() { line["refusal"].clone() } else { line })
             .find(|line| line["code"].is_string())
             .with_context(|| format!("the sidecar printed no refusal:\n{}", self.actor.log()))
     }
@@ -165,6 +150,5 @@ fn readiness(admin: &str) -> Option<Value> {
 /// # Errors
 /// When it is not UTF-8.
 pub fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8; choose another TMPDIR", path.display()))
+    path.to_str().with_context(|| format!("{} is not UTF-8; choose another TMPDIR", path.display()))
 }

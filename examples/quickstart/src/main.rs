@@ -61,9 +61,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
     story.block(&["Adyton: a model that nobody but an attested machine can read".to_owned()]);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 
     // 1. The stage: programs, a simulated TEE with its own root, a broker that is told to trust it.
     story.chapter("1 The stage", "built here, nothing installed");
@@ -80,19 +78,13 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
         .with_context(|| {
             format!("make a folder in {MEMORY_BACKED}; it must exist and be a tmpfs")
         })?;
-    let stage = Stage {
-        programs,
-        folder: folder.path().to_path_buf(),
-    };
+    let stage = Stage { programs, folder: folder.path().to_path_buf() };
     let tee = SimulatedTee::start(story, &stage)?;
     let broker = Broker::start(story, &stage, &tee)?;
     let clients = ClientCertificates::create(&stage.folder.join("client"))?;
 
     // 2. The owner: a key that stays in the broker, a sealed model, what is right, who may have it.
-    story.chapter(
-        "2 The model owner",
-        "trusts the vendor's root and its own reference values",
-    );
+    story.chapter("2 The model owner", "trusts the vendor's root and its own reference values");
     let sealed = own_and_seal(story, &stage, &broker.owner, &tee)?;
 
     // 3. The machine: attest, get the key, open into memory, load.
@@ -119,18 +111,12 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
     let (mut sidecar, mut server, proxy) = serve(story, &stage, &plan("sidecar", &target))?;
 
     // 4. The client: who is there? Then, on the same connection, the question.
-    story.chapter(
-        "4 The client",
-        "trusts the vendor's root and the reference values it was given",
-    );
+    story.chapter("4 The client", "trusts the vendor's root and the reference values it was given");
     let trust = Trust::read(&tee.root, &tee.bundle, &tee.reference_values)?;
     runtime.block_on(ask(story, &proxy, &clients, &trust))?;
 
     // 5. Four refusals.
-    story.chapter(
-        "5 Four refusals",
-        "each ends as it must, or the quickstart fails",
-    );
+    story.chapter("5 Four refusals", "each ends as it must, or the quickstart fails");
     let other = memory.path().join("refused");
     let (owner, pki) = (&broker.owner, &tee.state);
     quickstart::refusals::machine_is_refused(
@@ -150,9 +136,7 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
         DEBUG_TD,
     )?;
     quickstart::refusals::flipped_byte_is_refused(story, &stage, plan("sidecar-flipped", &other))?;
-    runtime.block_on(quickstart::refusals::client_without_certificate_is_refused(
-        story, &proxy,
-    ))?;
+    runtime.block_on(quickstart::refusals::client_without_certificate_is_refused(story, &proxy))?;
 
     // 6. Afterwards: no key in memory while it still serves, no plaintext once it has ended.
     story.chapter("6 Afterwards", "");
@@ -176,21 +160,15 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
     }
     let step = story.step("drain", "sidecar told to end: drain, wipe");
     let code = sidecar.actor.stop()?;
-    anyhow::ensure!(
-        code == 0,
-        "the sidecar ended with {code}:\n{}",
-        sidecar.actor.log()
-    );
+    anyhow::ensure!(code == 0, "the sidecar ended with {code}:\n{}", sidecar.actor.log());
     step.done("exit code 0");
     server.stop()?;
     quickstart::closing::plaintext_is_gone(story, &target)?;
 
     quickstart::closing::picture(story);
     quickstart::closing::times(story);
-    story.block(&[
-        String::new(),
-        "  Every step and every refusal came out as expected.".to_owned(),
-    ]);
+    story
+        .block(&[String::new(), "  Every step and every refusal came out as expected.".to_owned()]);
     story.fact(&json!({"outcome": "ok", "seconds": story.elapsed().as_secs_f64()}));
     Ok(())
 }
@@ -225,12 +203,7 @@ impl SimulatedTee {
         )?;
         let [url, root, bundle, reference_values] = actor.wait_until(&ready, |ready| {
             let word = |key: &str| ready[key].as_str().map(str::to_owned);
-            Some([
-                word("url")?,
-                word("root")?,
-                word("bundle")?,
-                word("reference_values")?,
-            ])
+            Some([word("url")?, word("root")?, word("bundle")?, word("reference_values")?])
         })?;
         step.done(format!("CoCo guest API at {url}"));
         Ok(Self {
@@ -275,24 +248,11 @@ impl Broker {
         )?;
         let [kbs_url, admin_url, ca_file, token_file] = actor.wait_until(&ready, |ready| {
             let word = |key: &str| ready[key].as_str().map(str::to_owned);
-            Some([
-                word("kbs")?,
-                word("admin")?,
-                word("ca_file")?,
-                word("token_file")?,
-            ])
+            Some([word("kbs")?, word("admin")?, word("ca_file")?, word("token_file")?])
         })?;
         step.done(format!("KBS protocol 0.4.0 at {kbs_url}"));
-        let owner = Owner {
-            admin_url,
-            ca_file: ca_file.into(),
-            token_file: token_file.into(),
-        };
-        Ok(Self {
-            actor,
-            owner,
-            kbs_url,
-        })
+        let owner = Owner { admin_url, ca_file: ca_file.into(), token_file: token_file.into() };
+        Ok(Self { actor, owner, kbs_url })
     }
 }
 
@@ -338,18 +298,9 @@ fn own_and_seal(
     ));
 
     story.command("adyton reference-values add reference-values.toml");
-    let step = story.step(
-        "reference-values",
-        "registered what the machine image measures",
-    );
-    let added = owner.adyton(
-        stage,
-        &["reference-values", "add", text(&tee.reference_values)?],
-    )?;
-    let name = added["name"]
-        .as_str()
-        .context("the Reference Values have a name")?
-        .to_owned();
+    let step = story.step("reference-values", "registered what the machine image measures");
+    let added = owner.adyton(stage, &["reference-values", "add", text(&tee.reference_values)?])?;
+    let name = added["name"].as_str().context("the Reference Values have a name")?.to_owned();
     step.done(format!("MRTD, RTMR0–3, MRCONFIGID as “{name}”"));
 
     story.command("adyton policy apply release-policy.toml");
@@ -362,18 +313,11 @@ fn own_and_seal(
 }
 
 fn serve(story: &mut Story, stage: &Stage, plan: &SidecarPlan) -> Result<(Sidecar, Actor, String)> {
-    let step = story.step(
-        "attest-and-open",
-        "attested, got the key, opened the weights",
-    );
+    let step = story.step("attest-and-open", "attested, got the key, opened the weights");
     let mut sidecar = plan.start(stage)?;
     let admin = sidecar.wait_until_opened(&step)?;
     let model = plan.target.join("model");
-    step.done(format!(
-        "{} in memory at {}",
-        human_bytes(bytes_below(&model)?),
-        model.display()
-    ));
+    step.done(format!("{} in memory at {}", human_bytes(bytes_below(&model)?), model.display()));
 
     let step = story.step("load", "inference server loaded them");
     let ready = stage.folder.join("server.ready.json");
@@ -413,10 +357,7 @@ async fn ask(
     let lines = vec![
         "the quote commits to our nonce, the serving key and this very connection (level channel)"
             .to_owned(),
-        format!(
-            "measurements equal “{}”; TCB up to date",
-            trust.reference_values.name
-        ),
+        format!("measurements equal “{}”; TCB up to date", trust.reference_values.name),
         format!(
             "model {} version {}, keys held in {}",
             attested.report.model.name,
@@ -486,14 +427,8 @@ fn keep_running(
         String::new(),
         "  Left running. Play with it:".to_owned(),
         format!("    model      {proxy}"),
-        format!(
-            "    broker     {}   admin {}",
-            broker.kbs_url, broker.owner.admin_url
-        ),
-        format!(
-            "    client     {} and its .key",
-            clients.certificate_file.display()
-        ),
+        format!("    broker     {}   admin {}", broker.kbs_url, broker.owner.admin_url),
+        format!("    client     {} and its .key", clients.certificate_file.display()),
         format!("    files      {}", stage.folder.display()),
         String::new(),
         format!("    {verify}"),
@@ -513,9 +448,7 @@ fn keep_running(
 
 fn wait_for_signal() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -525,8 +458,7 @@ fn wait_for_signal() -> Result<()> {
 }
 
 fn now() -> Result<UnixTime> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
+    let since =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     Ok(UnixTime(since.as_secs()))
 }

@@ -40,12 +40,8 @@ impl Owner {
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
-        serde_json::from_slice(&output.stdout).with_context(|| {
-            format!(
-                "adyton {} printed something else than JSON",
-                words.join(" ")
-            )
-        })
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("adyton {} printed something else than JSON", words.join(" ")))
     }
 
     /// The full reasons of one decision, as lines for a person.
@@ -54,13 +50,8 @@ impl Owner {
     /// When the broker does not know the decision.
     pub fn reasons(&self, stage: &Stage, decision: &str) -> Result<Vec<Reason>> {
         let explained = self.adyton(stage, &["explain", decision])?;
-        let reasons = explained["reasons"]
-            .as_array()
-            .context("the decision has no reasons")?;
-        reasons
-            .iter()
-            .map(|reason| Ok(serde_json::from_value(reason.clone())?))
-            .collect()
+        let reasons = explained["reasons"].as_array().context("the decision has no reasons")?;
+        reasons.iter().map(|reason| Ok(serde_json::from_value(reason.clone())?)).collect()
     }
 }
 
@@ -84,11 +75,7 @@ impl Reason {
     pub fn lines(&self) -> Vec<String> {
         vec![
             format!("{}: {}", self.code, self.claim),
-            format!(
-                "expected {}, got {}",
-                shortened(&self.expected),
-                shortened(&self.got)
-            ),
+            format!("expected {}, got {}", shortened(&self.expected), shortened(&self.got)),
             format!("remedy: {}", self.remedy),
         ]
     }
@@ -131,11 +118,7 @@ pub fn bytes_below(folder: &Path) -> Result<u64> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let kind = entry.metadata()?;
-        sum += if kind.is_dir() {
-            bytes_below(&entry.path())?
-        } else {
-            kind.len()
-        };
+        sum += if kind.is_dir() { bytes_below(&entry.path())? } else { kind.len() };
     }
     Ok(sum)
 }
@@ -146,10 +129,7 @@ mod tests {
 
     #[test]
     fn long_digests_are_shown_by_their_ends() {
-        assert_eq!(
-            shortened(&format!("one of {}", "ab".repeat(48))),
-            "one of abababababab…abab"
-        );
+        assert_eq!(shortened(&format!("one of {}", "ab".repeat(48))), "one of abababababab…abab");
         assert_eq!(shortened("UpToDate"), "UpToDate");
     }
 }

@@ -41,10 +41,7 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     for (package, program) in PROGRAMS {
         cargo.args(["-p", package, "--bin", program]);
     }
-    let output = cargo
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("run cargo")?;
+    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("run cargo")?;
     if !output.status.success() {
         bail!("cargo build failed; its messages stand above");
     }

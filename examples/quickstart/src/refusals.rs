@@ -56,11 +56,7 @@ pub fn machine_is_refused(
     let step = story.step(refusal.name, refusal.title);
     let (_tee, url) = faulty_tee(stage, pki, refusal.fault)?;
     let target = plan.target.clone();
-    let mut sidecar = SidecarPlan {
-        guest_api: url,
-        ..plan
-    }
-    .start(stage)?;
+    let mut sidecar = SidecarPlan { guest_api: url, ..plan }.start(stage)?;
     let code = sidecar.actor.wait_for_exit()?;
     let said = sidecar.refusal()?;
     ensure!(
@@ -69,18 +65,12 @@ pub fn machine_is_refused(
         refusal.exit_code
     );
     expect_empty(&target)?;
-    let decision = said["decision"]
-        .as_str()
-        .with_context(|| format!("no decision id in {said}"))?;
+    let decision =
+        said["decision"].as_str().with_context(|| format!("no decision id in {said}"))?;
     let reasons = owner.reasons(stage, decision)?;
-    let Some(reason) = reasons
-        .iter()
-        .find(|reason| reason.code.starts_with(refusal.reason_code))
+    let Some(reason) = reasons.iter().find(|reason| reason.code.starts_with(refusal.reason_code))
     else {
-        bail!(
-            "refused for other reasons than {}: {reasons:?}",
-            refusal.reason_code
-        );
+        bail!("refused for other reasons than {}: {reasons:?}", refusal.reason_code);
     };
     let mut lines = reason.lines();
     lines.push(format!(
@@ -128,19 +118,12 @@ pub const DEBUG_TD: MachineRefusal = MachineRefusal {
 /// # Errors
 /// When the sidecar opens it all the same, or leaves plaintext.
 pub fn flipped_byte_is_refused(story: &mut Story, stage: &Stage, plan: SidecarPlan) -> Result<()> {
-    let step = story.step(
-        "refuse-flipped-byte",
-        "one flipped byte in the sealed weights",
-    );
+    let step = story.step("refuse-flipped-byte", "one flipped byte in the sealed weights");
     let copy = stage.folder.join("sealed-flipped");
     copy_folder(&plan.sealed, &copy)?;
     let (path, at) = flip_a_byte(&copy)?;
     let target = plan.target.clone();
-    let mut sidecar: Sidecar = SidecarPlan {
-        sealed: copy,
-        ..plan
-    }
-    .start(stage)?;
+    let mut sidecar: Sidecar = SidecarPlan { sealed: copy, ..plan }.start(stage)?;
     let code = sidecar.actor.wait_for_exit()?;
     let said = sidecar.refusal()?;
     ensure!(
@@ -172,14 +155,10 @@ pub async fn client_without_certificate_is_refused(story: &mut Story, proxy: &st
     let refused = async {
         let mut connection = Connection::open(proxy, None).await?;
         // In TLS 1.3 the client's handshake ends before the server has looked at its certificate.
-        connection
-            .stream_completion("In the beginning", |_| {})
-            .await?;
+        connection.stream_completion("In the beginning", |_| {}).await?;
         anyhow::Ok(())
     };
-    let Err(error) = refused.await else {
-        bail!("a client without a certificate was served")
-    };
+    let Err(error) = refused.await else { bail!("a client without a certificate was served") };
     let text = format!("{error:#}");
     ensure!(
         text.to_lowercase().contains("certificate"),
@@ -199,13 +178,9 @@ fn word<'a>(said: &'a serde_json::Value, key: &str) -> &'a str {
 }
 
 fn expect_empty(target: &Path) -> Result<()> {
-    let left: Vec<PathBuf> = fs::read_dir(target)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
-    ensure!(
-        left.is_empty(),
-        "left behind in the memory-backed folder: {left:?}"
-    );
+    let left: Vec<PathBuf> =
+        fs::read_dir(target)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    ensure!(left.is_empty(), "left behind in the memory-backed folder: {left:?}");
     Ok(())
 }
 

@@ -44,12 +44,7 @@ impl Stage {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {program}"))?;
-        Ok(Actor {
-            name: name.to_owned(),
-            child,
-            log_path,
-            ended: None,
-        })
+        Ok(Actor { name: name.to_owned(), child, log_path, ended: None })
     }
 }
 
@@ -112,11 +107,7 @@ impl Actor {
                 );
             }
             if began.elapsed() > PATIENCE {
-                bail!(
-                    "{} did not {what} within {PATIENCE:?}\n{}",
-                    self.name,
-                    self.last_lines()
-                );
+                bail!("{} did not {what} within {PATIENCE:?}\n{}", self.name, self.last_lines());
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -136,11 +127,7 @@ impl Actor {
                     .with_context(|| format!("{} was ended by a signal ({status})", self.name));
             }
             if began.elapsed() > PATIENCE {
-                bail!(
-                    "{} did not end within {PATIENCE:?}\n{}",
-                    self.name,
-                    self.last_lines()
-                );
+                bail!("{} did not end within {PATIENCE:?}\n{}", self.name, self.last_lines());
             }
             std::thread::sleep(LOOK_AGAIN);
         }

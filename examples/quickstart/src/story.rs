@@ -109,13 +109,7 @@ impl Story {
         } else {
             ProgressBar::hidden()
         };
-        Step {
-            story: self,
-            name,
-            title,
-            bar,
-            began: Instant::now(),
-        }
+        Step { story: self, name, title, bar, began: Instant::now() }
     }
 
     /// Streams text as it arrives, on a line of its own.
@@ -216,11 +210,7 @@ impl Step<'_> {
                 }
             }
         }
-        self.story.finished.push(Finished {
-            name: self.name,
-            title: self.title,
-            took,
-        });
+        self.story.finished.push(Finished { name: self.name, title: self.title, took });
     }
 }
 

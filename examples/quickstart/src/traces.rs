@@ -50,21 +50,14 @@ impl Needles {
         Self(vec![
             ("raw", Zeroizing::new(secret.to_vec())),
             ("hex", Zeroizing::new(hex::encode(secret).into_bytes())),
-            (
-                "HEX",
-                Zeroizing::new(hex::encode_upper(secret).into_bytes()),
-            ),
+            ("HEX", Zeroizing::new(hex::encode_upper(secret).into_bytes())),
             ("base64", without_last(STANDARD_NO_PAD.encode(secret))),
             ("base64url", without_last(URL_SAFE_NO_PAD.encode(secret))),
         ])
     }
 
     fn longest(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(_, needle)| needle.len())
-            .max()
-            .unwrap_or(0)
+        self.0.iter().map(|(_, needle)| needle.len()).max().unwrap_or(0)
     }
 
     fn find(&self, haystack: &[u8]) -> Option<(usize, &'static str)> {
@@ -115,16 +108,9 @@ pub fn search(pid: u32, needles: &Needles) -> Result<Trace> {
                 }
                 Ok(read) => {
                     if let Some((offset, form)) = needles.find(&window[..read]) {
-                        return Ok(Trace::Present {
-                            address: at + offset as u64,
-                            form,
-                        });
+                        return Ok(Trace::Present { address: at + offset as u64, form });
                     }
-                    let step = if read == WINDOW + overlap {
-                        WINDOW
-                    } else {
-                        read
-                    };
+                    let step = if read == WINDOW + overlap { WINDOW } else { read };
                     searched += step as u64;
                     at += step as u64;
                 }
@@ -145,10 +131,7 @@ fn readable_range(line: &str) -> Option<(u64, u64)> {
     {
         return None;
     }
-    Some((
-        u64::from_str_radix(start, 16).ok()?,
-        u64::from_str_radix(end, 16).ok()?,
-    ))
+    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
 }
 
 #[cfg(test)]
@@ -176,9 +159,6 @@ mod tests {
     #[test]
     fn unreadable_mappings_are_left_out() {
         assert_eq!(readable_range("7f00-7f10 ---p 00000000 00:00 0"), None);
-        assert_eq!(
-            readable_range("7f00-7f10 r--p 00000000 00:00 0"),
-            Some((0x7f00, 0x7f10))
-        );
+        assert_eq!(readable_range("7f00-7f10 r--p 00000000 00:00 0"), Some((0x7f00, 0x7f10)));
     }
 }

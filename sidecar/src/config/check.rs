@@ -81,11 +81,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     Ok(Config {
         listen,
         admin_listen,
-        swap: if file.insecure_allow_swap {
-            Swap::InsecureAllow
-        } else {
-            Swap::Refuse
-        },
+        swap: if file.insecure_allow_swap { Swap::InsecureAllow } else { Swap::Refuse },
         attester,
         broker,
         model,
@@ -135,12 +131,7 @@ impl Mistakes {
 
     fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
         text.parse().ok().or_else(|| {
-            self.note(
-                key,
-                text,
-                "an address and a port",
-                "write it as 0.0.0.0:8443 or [::]:8443",
-            )
+            self.note(key, text, "an address and a port", "write it as 0.0.0.0:8443 or [::]:8443")
         })
     }
 
@@ -148,18 +139,12 @@ impl Mistakes {
         if (least..=most).contains(&value) {
             Some(value)
         } else {
-            self.note(
-                key,
-                value,
-                &format!("{least} to {most}"),
-                "choose a value in this range",
-            )
+            self.note(key, value, &format!("{least} to {most}"), "choose a value in this range")
         }
     }
 
     fn seconds(&mut self, key: &str, value: u64, least: u64, most: u64) -> Option<Duration> {
-        self.between(key, value, least, most)
-            .map(Duration::from_secs)
+        self.between(key, value, least, most).map(Duration::from_secs)
     }
 
     /// Certificates of a PEM file; at least one.
@@ -168,23 +153,15 @@ impl Mistakes {
         let bytes = match read_bounded(Path::new(file)) {
             Ok(bytes) => bytes,
             Err(error) => {
-                return self.note(
-                    key,
-                    format!("{file}: {error}"),
-                    expected,
-                    "is it mounted here?",
-                );
+                return self.note(key, format!("{file}: {error}"), expected, "is it mounted here?");
             }
         };
         match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
             Ok(certificates) if !certificates.is_empty() => Some(certificates),
             Ok(_) => self.note(key, file, expected, "this file has no CERTIFICATE block"),
-            Err(error) => self.note(
-                key,
-                format!("{file}: {error}"),
-                expected,
-                "export the file again as PEM",
-            ),
+            Err(error) => {
+                self.note(key, format!("{file}: {error}"), expected, "export the file again as PEM")
+            }
         }
     }
 }
@@ -217,32 +194,19 @@ fn attester(section: &AttesterSection, mistakes: &mut Mistakes) -> Option<Attest
 fn broker(section: &BrokerSection, mistakes: &mut Mistakes) -> Option<BrokerConfig> {
     let shape = "https://host[:port][/path]";
     let url = mistakes.required("broker.url", section.url.as_deref(), shape);
-    let ca_file = mistakes.required(
-        "broker.ca_file",
-        section.ca_file.as_deref(),
-        "the broker's CA as PEM",
-    );
+    let ca_file =
+        mistakes.required("broker.ca_file", section.ca_file.as_deref(), "the broker's CA as PEM");
     let roots = ca_file.and_then(|file| mistakes.certificates("broker.ca_file", file));
-    let request_timeout = mistakes.seconds(
-        "broker.request_timeout_seconds",
-        section.request_timeout_seconds,
-        1,
-        600,
-    );
-    let retry_for = mistakes.seconds(
-        "broker.retry_for_seconds",
-        section.retry_for_seconds,
-        0,
-        7 * 86_400,
-    );
+    let request_timeout =
+        mistakes.seconds("broker.request_timeout_seconds", section.request_timeout_seconds, 1, 600);
+    let retry_for =
+        mistakes.seconds("broker.retry_for_seconds", section.retry_for_seconds, 0, 7 * 86_400);
 
     let url = url?;
     let parsed = url.parse::<http::Uri>().ok().filter(|uri| {
         uri.scheme_str() == Some("https")
             && uri.query().is_none()
-            && !uri
-                .authority()
-                .is_some_and(|authority| authority.as_str().contains('@'))
+            && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
     });
     let Some((uri, host)) = parsed.and_then(|uri| uri.host().map(str::to_owned).map(|h| (uri, h)))
     else {
@@ -253,10 +217,7 @@ fn broker(section: &BrokerSection, mistakes: &mut Mistakes) -> Option<BrokerConf
             "keys travel over TLS only; the scheme must be https",
         );
     };
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let Ok(server_name) = ServerName::try_from(host.clone()) else {
         return mistakes.note(
             "broker.url",
@@ -280,11 +241,7 @@ fn broker(section: &BrokerSection, mistakes: &mut Mistakes) -> Option<BrokerConf
 
 fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig> {
     let source = mistakes
-        .required(
-            "model.source",
-            section.source.as_deref(),
-            "the folder of a sealed model",
-        )
+        .required("model.source", section.source.as_deref(), "the folder of a sealed model")
         .and_then(|source| {
             if Path::new(source).join("model.json").is_file() {
                 Some(PathBuf::from(source))
@@ -298,11 +255,7 @@ fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig>
             }
         });
     let target = mistakes
-        .required(
-            "model.target",
-            section.target.as_deref(),
-            "a memory-backed folder",
-        )
+        .required("model.target", section.target.as_deref(), "a memory-backed folder")
         .and_then(|target| check_target(target, mistakes));
     let key = match section.key.as_deref() {
         None => Some(KeyChoice::FirstRecipient),
@@ -336,10 +289,7 @@ fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig>
         readers: readers?,
         source: source?,
         target: target?,
-        name: section
-            .name
-            .clone()
-            .map_or(ExpectedName::AnyUnderThisKey, ExpectedName::Exactly),
+        name: section.name.clone().map_or(ExpectedName::AnyUnderThisKey, ExpectedName::Exactly),
         minimum_version: section.minimum_version,
         key: key?,
         threads: threads?,
@@ -363,9 +313,8 @@ fn check_target(target: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
 
 fn upstream(section: &UpstreamSection, mistakes: &mut Mistakes) -> Option<UpstreamConfig> {
     let shape = "http://127.0.0.1:<port> or unix:/path";
-    let address = mistakes
-        .required("upstream.address", section.address.as_deref(), shape)
-        .and_then(|text| {
+    let address =
+        mistakes.required("upstream.address", section.address.as_deref(), shape).and_then(|text| {
             UpstreamAddress::parse(text).or_else(|| {
                 mistakes.note(
                     "upstream.address",
@@ -415,16 +364,9 @@ fn upstream(section: &UpstreamSection, mistakes: &mut Mistakes) -> Option<Upstre
 
 fn tls(section: &TlsSection, mistakes: &mut Mistakes) -> Option<TlsConfig> {
     let client_roots = mistakes
-        .required(
-            "tls.client_ca_file",
-            section.client_ca_file.as_deref(),
-            "the clients' CA as PEM",
-        )
+        .required("tls.client_ca_file", section.client_ca_file.as_deref(), "the clients' CA as PEM")
         .and_then(|file| mistakes.certificates("tls.client_ca_file", file));
-    let certificate = match (
-        section.certificate_file.as_deref(),
-        section.key_file.as_deref(),
-    ) {
+    let certificate = match (section.certificate_file.as_deref(), section.key_file.as_deref()) {
         (None, None) => born_here(section, mistakes),
         (Some(chain), Some(key)) => {
             let chain = mistakes.certificates("tls.certificate_file", chain);
@@ -449,26 +391,14 @@ fn tls(section: &TlsSection, mistakes: &mut Mistakes) -> Option<TlsConfig> {
             "set both, or neither: then a key is born in the TEE",
         ),
     };
-    Some(TlsConfig {
-        client_roots: client_roots?,
-        certificate: certificate?,
-    })
+    Some(TlsConfig { client_roots: client_roots?, certificate: certificate? })
 }
 
 fn born_here(section: &TlsSection, mistakes: &mut Mistakes) -> Option<ServingCertificate> {
-    let days = mistakes.between(
-        "tls.certificate_days",
-        section.certificate_days,
-        1,
-        MAX_CERTIFICATE_DAYS,
-    );
+    let days =
+        mistakes.between("tls.certificate_days", section.certificate_days, 1, MAX_CERTIFICATE_DAYS);
     if section.server_names.is_empty() {
-        return mistakes.note(
-            "tls.server_names",
-            "[]",
-            "at least one name",
-            "name this server",
-        );
+        return mistakes.note("tls.server_names", "[]", "at least one name", "name this server");
     }
     for name in &section.server_names {
         if ServerName::try_from(name.as_str()).is_err() {
@@ -481,10 +411,7 @@ fn born_here(section: &TlsSection, mistakes: &mut Mistakes) -> Option<ServingCer
         }
     }
     let server_names = section.server_names.clone();
-    Some(ServingCertificate::BornHere {
-        server_names,
-        days: u16::try_from(days?).ok()?,
-    })
+    Some(ServingCertificate::BornHere { server_names, days: u16::try_from(days?).ok()? })
 }
 
 fn check_key_file(file: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
@@ -509,12 +436,7 @@ fn check_key_file(file: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
         Ok(_) => Some(PathBuf::from(file)),
         Err(error) => {
             let value = format!("{file}: {error}");
-            mistakes.note(
-                "tls.key_file",
-                value,
-                expected,
-                "export the key as unencrypted PKCS#8",
-            )
+            mistakes.note("tls.key_file", value, expected, "export the key as unencrypted PKCS#8")
         }
     }
 }
@@ -530,9 +452,8 @@ fn clients(allowed: Option<&[String]>, mistakes: &mut Mistakes) -> Option<Client
             "an empty list would let nobody in; leave the key out to accept every client of the CA",
         ),
         Some(names) => {
-            let strange = names
-                .iter()
-                .find(|name| !name.starts_with("DNS:") && !name.starts_with("URI:"));
+            let strange =
+                names.iter().find(|name| !name.starts_with("DNS:") && !name.starts_with("URI:"));
             match strange {
                 Some(name) => mistakes.note(
                     "clients.allowed_sans",
@@ -556,22 +477,12 @@ fn limits(section: &LimitsSection, mistakes: &mut Mistakes) -> Option<Limits> {
     let max_body = count("max_body_bytes", section.max_body_bytes, 0, 1 << 40);
     let max_head = count("max_head_bytes", section.max_head_bytes, 1 << 10, 1 << 20);
     let max_headers = count("max_headers", section.max_headers, 8, 1000);
-    let streams = count(
-        "max_concurrent_streams",
-        section.max_concurrent_streams,
-        1,
-        1 << 16,
-    );
+    let streams = count("max_concurrent_streams", section.max_concurrent_streams, 1, 1 << 16);
     let reports = count("max_pending_reports", section.max_pending_reports, 1, 1024);
     let mut time = |key: &str, value| mistakes.seconds(&format!("limits.{key}"), value, 1, 86_400);
-    let handshake_timeout = time(
-        "handshake_timeout_seconds",
-        section.handshake_timeout_seconds,
-    );
-    let header_read_timeout = time(
-        "header_read_timeout_seconds",
-        section.header_read_timeout_seconds,
-    );
+    let handshake_timeout = time("handshake_timeout_seconds", section.handshake_timeout_seconds);
+    let header_read_timeout =
+        time("header_read_timeout_seconds", section.header_read_timeout_seconds);
     let stall_timeout = time("stall_timeout_seconds", section.stall_timeout_seconds);
     let idle_timeout = time("idle_timeout_seconds", section.idle_timeout_seconds);
     let drain_timeout = time("drain_timeout_seconds", section.drain_timeout_seconds);

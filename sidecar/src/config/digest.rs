@@ -83,9 +83,6 @@ mod tests {
 
     #[test]
     fn a_changed_value_changes_the_digest() {
-        assert_ne!(
-            of(&serde_json::json!({"a": 1})),
-            of(&serde_json::json!({"a": 2}))
-        );
+        assert_ne!(of(&serde_json::json!({"a": 1})), of(&serde_json::json!({"a": 2})));
     }
 }

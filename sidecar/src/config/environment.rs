@@ -15,27 +15,21 @@ pub(super) fn overlay(
     table: &mut Table,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
-    let mut variables: Vec<_> = environment
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
+    let mut variables: Vec<_> =
+        environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     variables.sort();
     let mut problems = Vec::new();
     for (name, text) in variables {
-        let path: Vec<String> = name
-            .trim_start_matches(PREFIX)
-            .split("__")
-            .map(str::to_ascii_lowercase)
-            .collect();
+        let path: Vec<String> =
+            name.trim_start_matches(PREFIX).split("__").map(str::to_ascii_lowercase).collect();
         let placed = match path.as_slice() {
             [key] if !key.is_empty() => {
                 table.insert(key.clone(), value(&text));
                 true
             }
             [section, key] if !section.is_empty() && !key.is_empty() => {
-                let section = table
-                    .entry(section.clone())
-                    .or_insert_with(|| Value::Table(Table::new()));
+                let section =
+                    table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
                 match section {
                     Value::Table(section) => {
                         section.insert(key.clone(), value(&text));
@@ -55,11 +49,7 @@ pub(super) fn overlay(
             });
         }
     }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(ConfigError::all(problems))
-    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError::all(problems)) }
 }
 
 /// Numbers, booleans, arrays and quoted strings as TOML; everything else is a plain string.
@@ -67,10 +57,7 @@ fn value(text: &str) -> Value {
     let as_toml = text.starts_with(['[', '"', '\''])
         || text == "true"
         || text == "false"
-        || (!text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'_'));
+        || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_'));
     if as_toml
         && let Ok(mut table) = format!("value = {text}").parse::<Table>()
         && let Some(value) = table.remove("value")
@@ -87,9 +74,7 @@ mod tests {
 
     fn overlaid(text: &str, variables: &[(&str, &str)]) -> Result<Table, ConfigError> {
         let mut table = text.parse().expect("toml");
-        let variables = variables
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         overlay(&mut table, variables).map(|()| table)
     }
 
@@ -97,10 +82,7 @@ mod tests {
     fn a_variable_wins_over_the_file() {
         let table = overlaid(
             "listen = 'a'\n[broker]\nurl = 'b'",
-            &[
-                ("ADYTON_SIDECAR__BROKER__URL", "https://c"),
-                ("ADYTON_SIDECAR__LISTEN", "d"),
-            ],
+            &[("ADYTON_SIDECAR__BROKER__URL", "https://c"), ("ADYTON_SIDECAR__LISTEN", "d")],
         )
         .expect("placed");
         assert_eq!(table["broker"]["url"].as_str(), Some("https://c"));
@@ -121,10 +103,7 @@ mod tests {
         .expect("placed");
         assert_eq!(table["limits"]["max_connections"].as_integer(), Some(12));
         assert_eq!(table["insecure_allow_swap"].as_bool(), Some(true));
-        assert_eq!(
-            table["tls"]["server_names"].as_array().map(Vec::len),
-            Some(2)
-        );
+        assert_eq!(table["tls"]["server_names"].as_array().map(Vec::len), Some(2));
         assert_eq!(table["model"]["name"].as_str(), Some("[broken"));
     }
 

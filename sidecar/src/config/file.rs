@@ -168,12 +168,7 @@ impl Default for ConfigFile {
 
 impl Default for BrokerSection {
     fn default() -> Self {
-        Self {
-            url: None,
-            ca_file: None,
-            request_timeout_seconds: 30,
-            retry_for_seconds: 300,
-        }
+        Self { url: None, ca_file: None, request_timeout_seconds: 30, retry_for_seconds: 300 }
     }
 }
 
@@ -245,15 +240,12 @@ impl Default for LimitsSection {
 
 /// TOML text to a table.
 pub(super) fn parse(text: &str) -> Result<Table, ConfigError> {
-    text.parse()
-        .map_err(|error: toml::de::Error| not_the_shape(&error))
+    text.parse().map_err(|error: toml::de::Error| not_the_shape(&error))
 }
 
 impl ConfigFile {
     pub(super) fn from_table(table: Table) -> Result<Self, ConfigError> {
-        table
-            .try_into()
-            .map_err(|error: toml::de::Error| not_the_shape(&error))
+        table.try_into().map_err(|error: toml::de::Error| not_the_shape(&error))
     }
 }
 

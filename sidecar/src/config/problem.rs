@@ -25,9 +25,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn one(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 
     pub(super) fn all(problems: Vec<Problem>) -> Self {

@@ -34,11 +34,7 @@ pub struct Permitted<B> {
 
 impl<B> Permitted<B> {
     fn assertion(request: Request<B>, client: AuthenticatedClient, host: String) -> Self {
-        Self {
-            request,
-            client,
-            host,
-        }
+        Self { request, client, host }
     }
 
     /// The request, who sends it, and the one host it is for.
@@ -93,19 +89,12 @@ pub fn authorise<B>(
 }
 
 fn host<B>(request: &Request<B>) -> Result<String, Violation> {
-    let mut said = request
-        .headers()
-        .get_all(HOST)
-        .iter()
-        .map(http::HeaderValue::as_bytes);
+    let mut said = request.headers().get_all(HOST).iter().map(http::HeaderValue::as_bytes);
     let header = said.next();
     if said.next().is_some() {
         return Err(Violation::Host);
     }
-    let authority = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str().as_bytes());
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let host = match (authority, header) {
         (Some(authority), Some(header)) if !authority.eq_ignore_ascii_case(header) => {
             return Err(Violation::TargetHostMismatch);

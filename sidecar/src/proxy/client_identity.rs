@@ -56,12 +56,7 @@ impl AuthenticatedClient {
         spki_sha256: [u8; 32],
         exporter: [u8; 32],
     ) -> Self {
-        Self {
-            subject,
-            sans,
-            spki_sha256,
-            exporter,
-        }
+        Self { subject, sans, spki_sha256, exporter }
     }
 
     /// Takes the identity from a connection whose handshake is complete.
@@ -121,10 +116,8 @@ impl AuthenticatedClient {
 /// # Errors
 /// When the certificate does not parse.
 pub fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], x509_cert::der::Error> {
-    let spki = Certificate::from_der(certificate)?
-        .tbs_certificate()
-        .subject_public_key_info()
-        .to_der()?;
+    let spki =
+        Certificate::from_der(certificate)?.tbs_certificate().subject_public_key_info().to_der()?;
     let digest = ring::digest::digest(&ring::digest::SHA256, &spki);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
@@ -181,20 +174,13 @@ mod tests {
     fn a_name_cannot_inject_a_header_or_a_second_name() {
         let client = AuthenticatedClient::assertion(
             "CN=a\r\nx-adyton-client-san: DNS:root".into(),
-            vec![
-                "DNS:a,DNS:root".into(),
-                "URI:spiffe://acme/ns/x".into(),
-                "email:é@x".into(),
-            ],
+            vec!["DNS:a,DNS:root".into(), "URI:spiffe://acme/ns/x".into(), "email:é@x".into()],
             [7; 32],
             [0; 32],
         );
         let [(_, subject), (_, san), (_, spki)] = client.headers();
         assert_eq!(subject, "CN=a%0D%0Ax-adyton-client-san: DNS:root");
-        assert_eq!(
-            san,
-            "DNS:a%2CDNS:root,URI:spiffe://acme/ns/x,email:%C3%A9@x"
-        );
+        assert_eq!(san, "DNS:a%2CDNS:root,URI:spiffe://acme/ns/x,email:%C3%A9@x");
         assert_eq!(spki, "07".repeat(32).as_str());
     }
 }

@@ -79,10 +79,7 @@ async fn serve_http1(
 ) {
     let (gate, refused) = Gate::new(
         Patient::new(stream, limits.stall_timeout),
-        HeadLimits {
-            bytes: limits.max_head_bytes,
-            lines: limits.max_headers,
-        },
+        HeadLimits { bytes: limits.max_head_bytes, lines: limits.max_headers },
         limits.header_read_timeout,
         limits.stall_timeout,
     );
@@ -140,9 +137,7 @@ async fn serve_h2(
             let in_flight = activity.begin();
             async move {
                 Ok::<_, std::convert::Infallible>(
-                    service
-                        .answer(request, client, Protocol::H2, in_flight)
-                        .await,
+                    service.answer(request, client, Protocol::H2, in_flight).await,
                 )
             }
         })
@@ -196,12 +191,7 @@ enum Why {
 
 impl<'a> End<'a> {
     fn new(limits: &'a Limits, activity: Activity) -> Self {
-        Self {
-            limits,
-            activity,
-            look: interval(LOOK),
-            announced: None,
-        }
+        Self { limits, activity, look: interval(LOOK), announced: None }
     }
 
     async fn comes(&mut self, shutdown: &Shutdown) -> Ending {
@@ -220,15 +210,12 @@ impl<'a> End<'a> {
                     }
                 }
             }
-            let verdict = self
-                .activity
-                .verdict(self.limits.idle_timeout, self.limits.stall_timeout);
+            let verdict =
+                self.activity.verdict(self.limits.idle_timeout, self.limits.stall_timeout);
             match (verdict, self.announced) {
                 (Verdict::Stalled, _) => return Ending::Now,
                 (Verdict::Idle, None) => {
-                    self.announced = Some(Why::Idle {
-                        since: Instant::now(),
-                    });
+                    self.announced = Some(Why::Idle { since: Instant::now() });
                     return Ending::Gracefully;
                 }
                 (_, Some(Why::Idle { since })) if since.elapsed() > self.limits.stall_timeout => {

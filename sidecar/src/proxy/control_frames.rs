@@ -74,16 +74,9 @@ impl<S> ControlFrames<S> {
         let earned = self.refilled.elapsed().as_secs_f64() * f64::from(CONTROL_FRAMES_PER_SECOND);
         if earned >= 1.0 {
             // A float to integer cast saturates.
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "saturates"
-            )]
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
             let earned = earned as u32;
-            self.allowance = self
-                .allowance
-                .saturating_add(earned)
-                .min(CONTROL_FRAME_BURST);
+            self.allowance = self.allowance.saturating_add(earned).min(CONTROL_FRAME_BURST);
             self.refilled = Instant::now();
         }
         match self.allowance.checked_sub(1) {
@@ -132,10 +125,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ControlFrames<S> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.inner).poll_write(cx, bytes);
         if matches!(result, Poll::Ready(Ok(_))) {
-            this.allowance = this
-                .allowance
-                .saturating_add(CONTROL_FRAMES_PER_WRITE)
-                .min(CONTROL_FRAME_BURST);
+            this.allowance =
+                this.allowance.saturating_add(CONTROL_FRAMES_PER_WRITE).min(CONTROL_FRAME_BURST);
         }
         result
     }
@@ -163,26 +154,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ping_flood_is_noticed_however_it_is_cut() {
-        let pings: Vec<u8> = std::iter::repeat_with(|| frame(6, &[0; 8]))
-            .take(3_000)
-            .flatten()
-            .collect();
+        let pings: Vec<u8> =
+            std::iter::repeat_with(|| frame(6, &[0; 8])).take(3_000).flatten().collect();
         for cut in [1, 7, 17, 4096] {
             let mut watch = ControlFrames::new(());
             assert!(watch.follow(&[0; PREFACE_BYTES]));
-            assert!(
-                !pings.chunks(cut).all(|bytes| watch.follow(bytes)),
-                "cut at {cut}"
-            );
+            assert!(!pings.chunks(cut).all(|bytes| watch.follow(bytes)), "cut at {cut}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_large_upload_is_no_flood() {
-        let data: Vec<u8> = std::iter::repeat_with(|| frame(0, &[6; 100]))
-            .take(100_000)
-            .flatten()
-            .collect();
+        let data: Vec<u8> =
+            std::iter::repeat_with(|| frame(0, &[6; 100])).take(100_000).flatten().collect();
         let mut watch = ControlFrames::new(());
         assert!(watch.follow(&[0; PREFACE_BYTES]));
         assert!(watch.follow(&data));

@@ -44,9 +44,7 @@ pub async fn forward(
 ) -> Result<Response<ReplyBody>, ProxyError> {
     let (request, client, host) = permitted.into_parts();
     if request.body().size_hint().lower() > max_body_bytes {
-        return Err(ProxyError::BodyTooLarge {
-            limit: max_body_bytes,
-        });
+        return Err(ProxyError::BodyTooLarge { limit: max_body_bytes });
     }
     let upload = Upload::default();
     let mut request = rewrite(request, &client, &host, upstream, |body| {
@@ -58,10 +56,7 @@ pub async fn forward(
     loop {
         let (mut lease, fresh) = match upstream.pool().take_idle() {
             Some(lease) => (lease, Fresh::No),
-            None => (
-                upstream.pool().open().await.map_err(ProxyError::from)?,
-                Fresh::Yes,
-            ),
+            None => (upstream.pool().open().await.map_err(ProxyError::from)?, Fresh::Yes),
         };
         let answer = lease.connection().try_send_request(request);
         let silence = silence(&upload, upstream.config().first_byte_timeout);
@@ -115,11 +110,7 @@ fn answered(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(ProxyError::UpstreamSwitched);
     }
-    let body = ForwardedBody {
-        inner: body,
-        lease: Some(lease),
-        in_flight,
-    };
+    let body = ForwardedBody { inner: body, lease: Some(lease), in_flight };
     Ok(Response::from_parts(parts, ReplyBody::Forwarded(body)))
 }
 
@@ -140,19 +131,14 @@ fn rewrite<B, C>(
     for (name, value) in client.headers() {
         parts.headers.insert(name, value);
     }
-    parts
-        .headers
-        .insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    parts.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     parts.headers.insert(
         FORWARDED_HOST,
         HeaderValue::from_str(host).map_err(|error| ProxyError::NotForwardable(error.into()))?,
     );
     parts.headers.insert(HOST, upstream.config().address.host());
-    let target = parts
-        .uri
-        .into_parts()
-        .path_and_query
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let target =
+        parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(target);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
@@ -161,11 +147,7 @@ fn rewrite<B, C>(
 
 /// RFC 9113 §8.2.3: HTTP/2 may split cookies over several fields, HTTP/1.1 has one.
 fn join_cookies(headers: &mut HeaderMap) -> Result<(), ProxyError> {
-    let cookies: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if cookies.len() > 1 {
         let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
             .map_err(|error| ProxyError::NotForwardable(error.into()))?;
@@ -188,12 +170,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in known {
         headers.remove(name);
     }
-    for name in [
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-    ] {
+    for name in ["keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"] {
         headers.remove(name);
     }
 }
@@ -201,11 +178,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Removes every header in which a client could speak for us. Servers read names through many
 /// conventions (CGI turns `-` into `_`), so every mark counts as a dash.
 fn remove_claims_about_the_client(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_claim(name))
-        .cloned()
-        .collect();
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
@@ -215,24 +188,12 @@ fn is_claim(name: &HeaderName) -> bool {
     let plain: String = name
         .as_str()
         .chars()
-        .map(|mark| {
-            if mark.is_ascii_alphanumeric() {
-                mark
-            } else {
-                '-'
-            }
-        })
+        .map(|mark| if mark.is_ascii_alphanumeric() { mark } else { '-' })
         .collect();
     plain.starts_with("x-adyton-")
         || plain.starts_with("x-forwarded-")
-        || [
-            "forwarded",
-            "x-forwarded",
-            "x-real-ip",
-            "x-client-cert",
-            "x-ssl-client-cert",
-        ]
-        .contains(&plain.as_str())
+        || ["forwarded", "x-forwarded", "x-real-ip", "x-client-cert", "x-ssl-client-cert"]
+            .contains(&plain.as_str())
 }
 
 impl From<ConnectError> for ProxyError {
@@ -316,12 +277,7 @@ pub enum BodyError {
 
 impl BoundedBody {
     fn new(inner: Incoming, limit: u64, upload: Upload) -> Self {
-        Self {
-            inner,
-            left: limit,
-            upload,
-            ended: false,
-        }
+        Self { inner, left: limit, upload, ended: false }
     }
 }
 
@@ -407,10 +363,7 @@ impl Body for ForwardedBody {
             Poll::Ready(Some(Err(error))) => {
                 this.in_flight.moved();
                 this.lease = None;
-                tracing::warn!(
-                    error = crate::error::chain(error),
-                    "upstream broke off its body"
-                );
+                tracing::warn!(error = crate::error::chain(error), "upstream broke off its body");
             }
         }
         frame
@@ -456,13 +409,7 @@ mod tests {
         ] {
             assert!(is_claim(&HeaderName::from_static(name)), "{name}");
         }
-        for name in [
-            "authorization",
-            "x-request-id",
-            "accept",
-            "adyton",
-            "x-adyto",
-        ] {
+        for name in ["authorization", "x-request-id", "accept", "adyton", "x-adyto"] {
             assert!(!is_claim(&HeaderName::from_static(name)), "{name}");
         }
     }
@@ -473,19 +420,13 @@ mod tests {
         headers.append(COOKIE, HeaderValue::from_static("a=1"));
         headers.append(COOKIE, HeaderValue::from_static("b=2"));
         join_cookies(&mut headers).expect("joined");
-        assert_eq!(
-            headers.get_all(COOKIE).iter().collect::<Vec<_>>(),
-            ["a=1; b=2"]
-        );
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]
     fn headers_that_connection_lists_end_here() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            CONNECTION,
-            HeaderValue::from_static("close, X-Hop ,te, host"),
-        );
+        headers.insert(CONNECTION, HeaderValue::from_static("close, X-Hop ,te, host"));
         headers.insert("x-hop", HeaderValue::from_static("1"));
         headers.insert("x-stays", HeaderValue::from_static("1"));
         headers.insert(HOST, HeaderValue::from_static("a"));

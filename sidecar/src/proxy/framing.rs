@@ -186,11 +186,7 @@ enum Body {
 impl Scanner {
     /// Stands before the first request of a connection.
     pub fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            state: State::Head,
-            line: LineScan::default(),
-        }
+        Self { limits, state: State::Head, line: LineScan::default() }
     }
 
     /// Moves judged bytes from `raw` to `clean`, as many as can be judged. A head moves only as a
@@ -217,32 +213,20 @@ impl Scanner {
                     let Some(left) = pass(raw, clean, left) else {
                         return Ok(());
                     };
-                    self.state = if left == 0 {
-                        State::Head
-                    } else {
-                        State::Length(left)
-                    };
+                    self.state = if left == 0 { State::Head } else { State::Length(left) };
                 }
                 State::ChunkSize => {
                     let Some((size, end)) = chunk_size(raw)? else {
                         return Ok(());
                     };
                     clean.extend_from_slice(&raw.split_to(end));
-                    self.state = if size == 0 {
-                        State::Trailers
-                    } else {
-                        State::ChunkData(size)
-                    };
+                    self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
                 }
                 State::ChunkData(left) => {
                     let Some(left) = pass(raw, clean, left) else {
                         return Ok(());
                     };
-                    self.state = if left == 0 {
-                        State::ChunkEnd
-                    } else {
-                        State::ChunkData(left)
-                    };
+                    self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                 }
                 State::ChunkEnd => {
                     let Some(end) = raw.get(..2) else {
@@ -353,10 +337,7 @@ fn pass(raw: &mut BytesMut, clean: &mut BytesMut, left: u64) -> Option<u64> {
 /// The size line at the front: its number and its length with CR LF. No extensions: nobody needs
 /// them, and parsers differ on how they end.
 fn chunk_size(raw: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
-    let digits = raw
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = raw.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits > MAX_CHUNK_SIZE_DIGITS {
         return Err(Violation::ChunkSize);
     }
@@ -366,12 +347,9 @@ fn chunk_size(raw: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
         (Some(b'\r'), Some(b'\n')) if digits > 0 => {}
         _ => return Err(Violation::ChunkSize),
     }
-    let text = raw
-        .get(..digits)
-        .and_then(|digits| std::str::from_utf8(digits).ok());
-    let size = text
-        .and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or(Violation::ChunkSize)?;
+    let text = raw.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
+    let size =
+        text.and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or(Violation::ChunkSize)?;
     Ok(Some((size, digits.saturating_add(2))))
 }
 
@@ -395,19 +373,11 @@ fn parse_head(head: &[u8]) -> Result<Body, Violation> {
         let (name, value) = header_line(line)?;
         match framing_name(name) {
             Some(Framing::Host) => {
-                let value = if is_host(value) {
-                    Ok(value)
-                } else {
-                    Err(Violation::Host)
-                };
+                let value = if is_host(value) { Ok(value) } else { Err(Violation::Host) };
                 once(&mut host, value?, Violation::Host)?;
             }
             Some(Framing::ContentLength) => {
-                once(
-                    &mut length,
-                    content_length(value)?,
-                    Violation::DuplicateLength,
-                )?;
+                once(&mut length, content_length(value)?, Violation::DuplicateLength)?;
             }
             Some(Framing::TransferEncoding) => {
                 if !value.eq_ignore_ascii_case(b"chunked") {
@@ -460,11 +430,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     }
     if version != b"HTTP/1.1" {
         let another = version.starts_with(b"HTTP/");
-        return Err(if another {
-            Violation::Version
-        } else {
-            Violation::RequestLine
-        });
+        return Err(if another { Violation::Version } else { Violation::RequestLine });
     }
     Ok((method, target))
 }
@@ -474,10 +440,7 @@ fn header_line(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Violation::ObsoleteFold);
     }
-    let colon = line
-        .iter()
-        .position(|byte| *byte == b':')
-        .ok_or(Violation::HeaderLine)?;
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Violation::HeaderLine)?;
     let (name, value) = line.split_at_checked(colon).ok_or(Violation::HeaderLine)?;
     if matches!(name.last(), Some(b' ' | b'\t')) {
         return Err(Violation::SpaceBeforeColon);
@@ -510,19 +473,11 @@ fn framing_name(name: &[u8]) -> Option<Framing> {
     let (_, framing) = NAMES.into_iter().find(|(known, _)| {
         known.len() == name.len()
             && known.iter().zip(name).all(|(known, byte)| {
-                let byte = if *byte == b'_' {
-                    b'-'
-                } else {
-                    byte.to_ascii_lowercase()
-                };
+                let byte = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
                 *known == byte
             })
     })?;
-    Some(if name.contains(&b'_') {
-        Framing::Underscored
-    } else {
-        framing
-    })
+    Some(if name.contains(&b'_') { Framing::Underscored } else { framing })
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Violation> {
@@ -561,16 +516,9 @@ fn check_target(method: &[u8], target: &[u8], host: &[u8]) -> Result<(), Violati
         .strip_prefix(b"http://".as_slice())
         .or_else(|| target.strip_prefix(b"https://".as_slice()))
         .ok_or(Violation::Target)?;
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let authority = rest.get(..end).unwrap_or_default();
-    if authority.eq_ignore_ascii_case(host) {
-        Ok(())
-    } else {
-        Err(Violation::TargetHostMismatch)
-    }
+    if authority.eq_ignore_ascii_case(host) { Ok(()) } else { Err(Violation::TargetHostMismatch) }
 }
 
 /// RFC 9110 §5.6.2, `tchar`.

@@ -208,11 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
                         || this.scanner.position(&this.raw) != Position::BetweenRequests;
                     let deadline = Instant::now() + LINGER;
                     this.timer.as_mut().reset(deadline);
-                    this.lingered = if unread {
-                        Linger::Since { deadline, bytes: 0 }
-                    } else {
-                        Linger::Done
-                    };
+                    this.lingered =
+                        if unread { Linger::Since { deadline, bytes: 0 } } else { Linger::Done };
                 }
                 Linger::Since { deadline, bytes } => {
                     let mut space = [0; READ_BYTES];

@@ -68,10 +68,7 @@ pub enum ServeError {
 
 impl ServeError {
     fn certificate(key: &'static str, reason: impl std::fmt::Display) -> Self {
-        Self::Certificate {
-            key,
-            reason: reason.to_string(),
-        }
+        Self::Certificate { key, reason: reason.to_string() }
     }
 
     /// For the person who must mend it.
@@ -133,10 +130,7 @@ pub async fn serve(
 ) -> Result<Drained, (ServeError, Drained)> {
     let open = async {
         let tls = ServingTls::new(&terms.tls)?;
-        let refused = |source| ServeError::Bind {
-            address: bind,
-            source,
-        };
+        let refused = |source| ServeError::Bind { address: bind, source };
         let listener = TcpListener::bind(bind).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok((tls, listener, address))
@@ -192,14 +186,8 @@ pub async fn serve(
     let left = connections.len();
     tracing::info!(connections = left, "draining");
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain_timeout, drained)
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            connections = connections.len(),
-            "drain timeout: connections cut off"
-        );
+    if tokio::time::timeout(limits.drain_timeout, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "drain timeout: connections cut off");
         connections.shutdown().await;
     }
     Ok(ready.drained())
@@ -209,10 +197,7 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, slot))

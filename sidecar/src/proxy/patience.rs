@@ -28,12 +28,7 @@ pub struct Patient<S> {
 impl<S> Patient<S> {
     /// Waits up to `patience` for the peer to take the next bytes.
     pub fn new(inner: S, patience: Duration) -> Self {
-        Self {
-            inner,
-            patience,
-            timer: Box::pin(sleep(patience)),
-            running: false,
-        }
+        Self { inner, patience, timer: Box::pin(sleep(patience)), running: false }
     }
 
     fn watch<T>(
@@ -144,10 +139,7 @@ impl Activity {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         self.0.on_upstream.fetch_add(1, Ordering::Relaxed);
         self.touch();
-        InFlight {
-            activity: self.clone(),
-            on_upstream: true,
-        }
+        InFlight { activity: self.clone(), on_upstream: true }
     }
 
     /// Judges the time since anything moved.
@@ -155,11 +147,7 @@ impl Activity {
         let last = Duration::from_millis(self.0.last_milliseconds.load(Ordering::Relaxed));
         let quiet = self.0.born.elapsed().saturating_sub(last);
         if self.0.in_flight.load(Ordering::Relaxed) == 0 {
-            return if quiet > idle {
-                Verdict::Idle
-            } else {
-                Verdict::Busy
-            };
+            return if quiet > idle { Verdict::Idle } else { Verdict::Busy };
         }
         if self.0.on_upstream.load(Ordering::Relaxed) == 0 && quiet > stall {
             return Verdict::Stalled;
@@ -251,10 +239,7 @@ mod tests {
         use tokio::io::AsyncWriteExt;
         let (ours, _theirs) = tokio::io::duplex(8);
         let mut stream = Patient::new(ours, STALL);
-        let error = stream
-            .write_all(&[0; 64])
-            .await
-            .expect_err("the pipe holds 8 bytes");
+        let error = stream.write_all(&[0; 64]).await.expect_err("the pipe holds 8 bytes");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -90,12 +90,7 @@ struct Facts {
 
 impl ProxyError {
     fn facts(&self) -> Facts {
-        let facts = |status, fault, code, remedy| Facts {
-            status,
-            fault,
-            code,
-            remedy,
-        };
+        let facts = |status, fault, code, remedy| Facts { status, fault, code, remedy };
         match self {
             Self::Refused(violation) => refused(*violation),
             Self::BodyTooLarge { .. } => facts(
@@ -224,22 +219,12 @@ fn refused(violation: Violation) -> Facts {
             "send a well-formed HTTP/1.1 or HTTP/2 request; a proxy between may have changed it",
         ),
     };
-    Facts {
-        status,
-        fault: Fault::Client,
-        code: violation.code(),
-        remedy,
-    }
+    Facts { status, fault: Fault::Client, code: violation.code(), remedy }
 }
 
 /// The response for an error. The connection is closed after a framing violation.
 pub fn refuse(error: &ProxyError) -> Response<ReplyBody> {
-    let Facts {
-        status,
-        fault,
-        code,
-        remedy,
-    } = error.facts();
+    let Facts { status, fault, code, remedy } = error.facts();
     let (kind, fault) = match fault {
         Fault::Client => ("invalid_request_error", "client"),
         Fault::Upstream => ("upstream_error", "upstream"),
@@ -291,9 +276,7 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Ours(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
+            Self::Ours(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Forwarded(body) => Pin::new(body).poll_frame(cx),
         }
     }

@@ -57,13 +57,7 @@ impl Service {
         limits: Arc<Limits>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            upstream,
-            reporter,
-            clients,
-            limits,
-            metrics,
-        }
+        Self { upstream, reporter, clients, limits, metrics }
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -105,8 +99,7 @@ impl Service {
             // RFC 9113 §8.2.2: no connection-specific fields.
             response.headers_mut().remove(http::header::CONNECTION);
         }
-        self.metrics
-            .request(protocol.as_str(), response.status(), code, begun.elapsed());
+        self.metrics.request(protocol.as_str(), response.status(), code, begun.elapsed());
         response
     }
 
@@ -130,13 +123,7 @@ impl Service {
         }
         // 3. Everything else is the server's, for those who may.
         let permitted = authorise(request, &client, &self.clients)?;
-        forward(
-            permitted,
-            &self.upstream,
-            self.limits.max_body_bytes,
-            in_flight,
-        )
-        .await
+        forward(permitted, &self.upstream, self.limits.max_body_bytes, in_flight).await
     }
 
     async fn report(
@@ -150,9 +137,7 @@ impl Service {
         if request.method() != Method::GET {
             let mut response = refuse(&ProxyError::UnknownPath);
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
             return Ok(response);
         }
         let question = Question::parse(request.uri().query().unwrap_or_default())?;

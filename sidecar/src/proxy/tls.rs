@@ -77,10 +77,7 @@ impl ServingTls {
         tls.session_storage = Arc::new(NoServerSessionStorage {});
         tls.send_tls13_tickets = 0;
         tls.max_early_data_size = 0;
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(tls)),
-            spki_sha256,
-        })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(tls)), spki_sha256 })
     }
 
     /// Accepts connections.
@@ -106,9 +103,7 @@ fn born_here(server_names: &[String], days: u16) -> Result<ChainAndKey, ServeErr
     params.not_after = (now + Duration::from_secs(u64::from(days) * 86_400)).into();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "adyton-sidecar");
+    params.distinguished_name.push(DnType::CommonName, "adyton-sidecar");
     let certificate = params.self_signed(&key).map_err(refused)?;
     let pkcs8 = Zeroizing::new(key.serialize_der());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.to_vec()));

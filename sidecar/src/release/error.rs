@@ -163,17 +163,8 @@ impl ReleaseError {
 
     /// For the person who must mend it.
     pub fn refusal(&self) -> Refusal {
-        let Row {
-            code,
-            step,
-            value,
-            expected,
-            remedy,
-            exit,
-        } = self.row();
-        let told = self
-            .information()
-            .and_then(|information| information.adyton.as_ref());
+        let Row { code, step, value, expected, remedy, exit } = self.row();
+        let told = self.information().and_then(|information| information.adyton.as_ref());
         Refusal {
             code,
             step,
@@ -182,13 +173,7 @@ impl ReleaseError {
             remedy,
             decision: told.map(|told| excerpt(&told.decision)),
             codes: told
-                .map(|told| {
-                    told.codes
-                        .iter()
-                        .take(MAX_CODES)
-                        .map(|code| excerpt(code))
-                        .collect()
-                })
+                .map(|told| told.codes.iter().take(MAX_CODES).map(|code| excerpt(code)).collect())
                 .unwrap_or_default(),
             exit,
         }
@@ -252,11 +237,9 @@ impl ReleaseError {
                 "look at the broker's log; the sidecar may be restarted at any time",
                 self.exit_of_busy(),
             ),
-            Self::Refused {
-                step,
-                status,
-                information,
-            } => refused(*step, *status, information.as_ref(), chain(self)),
+            Self::Refused { step, status, information } => {
+                refused(*step, *status, information.as_ref(), chain(self))
+            }
             Self::Protocol { .. } => row(
                 "attest.protocol",
                 "attest",
@@ -293,11 +276,7 @@ impl ReleaseError {
             .information()
             .and_then(|information| information.adyton.as_ref())
             .is_some_and(|told| told.codes.iter().any(|code| code.contains("endorsement")));
-        if endorsements {
-            Exit::EndorsementsUnavailable
-        } else {
-            Exit::BrokerUnreachable
-        }
+        if endorsements { Exit::EndorsementsUnavailable } else { Exit::BrokerUnreachable }
     }
 }
 
@@ -306,10 +285,7 @@ const MAX_CODES: usize = 32;
 
 /// Enough of what the broker says to understand it; a broker can say megabytes.
 fn excerpt(text: &str) -> String {
-    text.chars()
-        .filter(|mark| !mark.is_control())
-        .take(256)
-        .collect()
+    text.chars().filter(|mark| !mark.is_control()).take(256).collect()
 }
 
 struct Row {
@@ -330,9 +306,8 @@ fn refused(
 ) -> Row {
     let detail = information
         .map(|told| format!(": {} ({})", excerpt(&told.detail), excerpt(told.variant())));
-    let decision = information
-        .and_then(|told| told.adyton.as_ref())
-        .map(|told| excerpt(&told.decision));
+    let decision =
+        information.and_then(|told| told.adyton.as_ref()).map(|told| excerpt(&told.decision));
     let explain = match decision {
         Some(id) => format!("the model owner reads the reasons with `adyton explain {id}`"),
         None => "the model owner finds the reasons in the broker's log".to_owned(),

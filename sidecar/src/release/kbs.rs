@@ -58,9 +58,7 @@ impl Session {
 
 impl fmt::Debug for Kbc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kbc")
-            .field("url", &self.config.url)
-            .finish_non_exhaustive()
+        f.debug_struct("Kbc").field("url", &self.config.url).finish_non_exhaustive()
     }
 }
 
@@ -81,10 +79,7 @@ impl Kbc {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            config,
-            tls: TlsConnector::from(Arc::new(tls)),
-        })
+        Ok(Self { config, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
     pub(super) fn retry_for(&self) -> Duration {
@@ -97,9 +92,7 @@ impl Kbc {
     ) -> Result<(Bytes, Session), ReleaseError> {
         let none = Session { cookie: None };
         let body = json(ReleaseStep::Auth, request)?;
-        let response = self
-            .exchange(ReleaseStep::Auth, Method::POST, "auth", body, &none)
-            .await?;
+        let response = self.exchange(ReleaseStep::Auth, Method::POST, "auth", body, &none).await?;
         let session = none.after(&response);
         Ok((response.into_body(), session))
     }
@@ -111,9 +104,7 @@ impl Kbc {
     ) -> Result<(Bytes, Session), ReleaseError> {
         let step = ReleaseStep::Attest;
         let body = json(step, attestation)?;
-        let response = self
-            .exchange(step, Method::POST, "attest", body, &session)
-            .await?;
+        let response = self.exchange(step, Method::POST, "attest", body, &session).await?;
         let session = session.after(&response);
         Ok((response.into_body(), session))
     }
@@ -125,10 +116,7 @@ impl Kbc {
     ) -> Result<Bytes, ReleaseError> {
         let path = format!("resource/{}?epoch={}", kid.resource_path(), kid.epoch());
         let step = ReleaseStep::Resource;
-        Ok(self
-            .exchange(step, Method::GET, &path, Bytes::new(), session)
-            .await?
-            .into_body())
+        Ok(self.exchange(step, Method::GET, &path, Bytes::new(), session).await?.into_body())
     }
 
     /// One exchange. Anything but 200 is an error, with what the KBS says about it.
@@ -145,26 +133,16 @@ impl Kbc {
             self.send(step, method, path, body, session),
         )
         .await
-        .map_err(|_| ReleaseError::Timeout {
-            url: self.config.url.clone(),
-        })??;
+        .map_err(|_| ReleaseError::Timeout { url: self.config.url.clone() })??;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);
         }
         let information = ErrorInformation::parse(response.body()).ok();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(ReleaseError::Busy {
-                step,
-                status,
-                information,
-            });
+            return Err(ReleaseError::Busy { step, status, information });
         }
-        Err(ReleaseError::Refused {
-            step,
-            status,
-            information,
-        })
+        Err(ReleaseError::Refused { step, status, information })
     }
 
     async fn send(
@@ -180,10 +158,8 @@ impl Kbc {
             step,
             source,
         };
-        let unreachable = |source| ReleaseError::Unreachable {
-            url: self.config.url.clone(),
-            source,
-        };
+        let unreachable =
+            |source| ReleaseError::Unreachable { url: self.config.url.clone(), source };
 
         let tcp = TcpStream::connect((self.config.host.as_str(), self.config.port))
             .await
@@ -194,9 +170,8 @@ impl Kbc {
             .connect(self.config.server_name.clone(), tcp)
             .await
             .map_err(|error| self.not_connected(error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls))
-            .await
-            .map_err(|error| broke(error.into()))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(tls)).await.map_err(|error| broke(error.into()))?;
         // Ends with the exchange: the task owns the socket and stops when the sender is dropped.
         let driver = tokio::spawn(connection);
 
@@ -212,18 +187,11 @@ impl Kbc {
         if let Some(cookie) = &session.cookie {
             request = request.header(COOKIE, cookie);
         }
-        let request: Request<Full<Bytes>> = request
-            .body(Full::from(body))
-            .map_err(|error| broke(error.into()))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broke(error.into()))?;
+        let request: Request<Full<Bytes>> =
+            request.body(Full::from(body)).map_err(|error| broke(error.into()))?;
+        let response = sender.send_request(request).await.map_err(|error| broke(error.into()))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_REPLY_BYTES)
-            .collect()
-            .await
-            .map_err(broke)?;
+        let body = Limited::new(body, MAX_REPLY_BYTES).collect().await.map_err(broke)?;
         drop(sender);
         driver.abort();
         Ok(Response::from_parts(parts, body.to_bytes()))
@@ -231,19 +199,13 @@ impl Kbc {
 
     fn authority(&self) -> String {
         let host = &self.config.host;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         format!("{host}:{}", self.config.port)
     }
 
     /// An unknown certificate is not a network fault: asking again changes nothing.
     fn not_connected(&self, error: io::Error) -> ReleaseError {
-        let tls = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(source @ rustls::Error::InvalidCertificate(_)) => {
                 ReleaseError::CertificateUnknown {
@@ -252,22 +214,14 @@ impl Kbc {
                     source: source.clone(),
                 }
             }
-            _ => ReleaseError::Unreachable {
-                url: self.config.url.clone(),
-                source: error,
-            },
+            _ => ReleaseError::Unreachable { url: self.config.url.clone(), source: error },
         }
     }
 }
 
 fn json(step: ReleaseStep, message: &impl serde::Serialize) -> Result<Bytes, ReleaseError> {
-    serde_json::to_vec(message)
-        .map(Bytes::from)
-        .map_err(|source| ReleaseError::Protocol {
-            step,
-            source: RcarError::Json {
-                message: "message of ours",
-                source,
-            },
-        })
+    serde_json::to_vec(message).map(Bytes::from).map_err(|source| ReleaseError::Protocol {
+        step,
+        source: RcarError::Json { message: "message of ours", source },
+    })
 }

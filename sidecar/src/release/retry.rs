@@ -19,12 +19,7 @@ pub(super) struct Retry<'a> {
 
 impl<'a> Retry<'a> {
     pub(super) fn new(retry_for: Duration, watchers: &'a Watchers) -> Self {
-        Self {
-            deadline: Instant::now() + retry_for,
-            pause: FIRST_PAUSE,
-            attempts: 0,
-            watchers,
-        }
+        Self { deadline: Instant::now() + retry_for, pause: FIRST_PAUSE, attempts: 0, watchers }
     }
 
     /// Returns when the next attempt is due.
@@ -72,10 +67,7 @@ mod tests {
     fn a_pause_is_between_half_and_whole() {
         for _ in 0..1000 {
             let pause = jittered(LONGEST_PAUSE);
-            assert!(
-                pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE,
-                "{pause:?}"
-            );
+            assert!(pause >= LONGEST_PAUSE / 2 && pause <= LONGEST_PAUSE, "{pause:?}");
         }
     }
 }

@@ -38,11 +38,7 @@ pub(super) fn listeners_beyond_loopback(port: u16) -> Exposure {
         .chain(listeners(&v6))
         .filter(|address| address.port() == port && !address.ip().to_canonical().is_loopback())
         .collect();
-    if found.is_empty() {
-        Exposure::None
-    } else {
-        Exposure::Listeners(found)
-    }
+    if found.is_empty() { Exposure::None } else { Exposure::Listeners(found) }
 }
 
 fn listeners(table: &str) -> impl Iterator<Item = SocketAddr> {

@@ -62,19 +62,13 @@ pub struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
 impl Pool {
     pub(super) fn new(address: UpstreamAddress, connect_timeout: Duration) -> Self {
-        Self {
-            address,
-            connect_timeout,
-            idle: Arc::default(),
-        }
+        Self { address, connect_timeout, idle: Arc::default() }
     }
 
     /// An idle connection that still looks alive.
@@ -82,10 +76,7 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(connection) = idle.pop() {
             if connection.is_ready() && !connection.is_closed() {
-                return Some(Lease {
-                    connection,
-                    pool: self.clone(),
-                });
+                return Some(Lease { connection, pool: self.clone() });
             }
         }
         None
@@ -96,10 +87,7 @@ impl Pool {
     /// # Errors
     /// [`ConnectError`]
     pub async fn open(&self) -> Result<Lease, ConnectError> {
-        Ok(Lease {
-            connection: self.connect().await?,
-            pool: self.clone(),
-        })
+        Ok(Lease { connection: self.connect().await?, pool: self.clone() })
     }
 
     /// A new connection that never joins the idle ones.
@@ -111,10 +99,7 @@ impl Pool {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let refused = |source| ConnectError::Refused {
-            address: self.address.clone(),
-            source,
-        };
+        let refused = |source| ConnectError::Refused { address: self.address.clone(), source };
         let connecting = async {
             match &self.address {
                 UpstreamAddress::Loopback(address) => {
@@ -124,16 +109,13 @@ impl Pool {
                     self.speak(stream).await
                 }
                 UpstreamAddress::UnixSocket(path) => {
-                    self.speak(UnixStream::connect(path).await.map_err(refused)?)
-                        .await
+                    self.speak(UnixStream::connect(path).await.map_err(refused)?).await
                 }
             }
         };
         tokio::time::timeout(self.connect_timeout, connecting)
             .await
-            .map_err(|_| ConnectError::Timeout {
-                address: self.address.clone(),
-            })?
+            .map_err(|_| ConnectError::Timeout { address: self.address.clone() })?
     }
 
     async fn speak<B, S>(&self, stream: S) -> Result<SendRequest<B>, ConnectError>
@@ -142,19 +124,12 @@ impl Pool {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|source| ConnectError::Broke {
-                    address: self.address.clone(),
-                    source,
-                })?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| ConnectError::Broke { address: self.address.clone(), source })?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(
-                    error = crate::error::chain(&error),
-                    "upstream connection ended"
-                );
+                tracing::debug!(error = crate::error::chain(&error), "upstream connection ended");
             }
         });
         Ok(sender)
@@ -181,15 +156,9 @@ impl Lease {
 
     /// Gives the connection back. Call it only when the response was read to its end.
     pub fn give_back(self) {
-        let Self {
-            mut connection,
-            pool,
-        } = self;
+        let Self { mut connection, pool } = self;
         tokio::spawn(async move {
-            if !matches!(
-                tokio::time::timeout(SETTLE, connection.ready()).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(tokio::time::timeout(SETTLE, connection.ready()).await, Ok(Ok(()))) {
                 return;
             }
             let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);

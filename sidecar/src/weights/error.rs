@@ -58,13 +58,9 @@ impl WeightsError {
                 "start the sidecar again",
                 Exit::Internal,
             ),
-            Self::Wipe(error) => (
-                "weights.wipe",
-                "wipe",
-                "an empty target",
-                error.remedy(),
-                Exit::Internal,
-            ),
+            Self::Wipe(error) => {
+                ("weights.wipe", "wipe", "an empty target", error.remedy(), Exit::Internal)
+            }
             Self::Sweep(_) => (
                 "weights.sweep",
                 "wipe",
@@ -138,12 +134,9 @@ fn opening(error: &OpenError) -> Row {
             "files that do not run code when loaded",
             Exit::IntegrityFailure,
         ),
-        Layer::Request | Layer::Key => (
-            "weights.internal",
-            "open",
-            "memory and randomness for keys",
-            Exit::Internal,
-        ),
+        Layer::Request | Layer::Key => {
+            ("weights.internal", "open", "memory and randomness for keys", Exit::Internal)
+        }
     };
     (code, step, expected, remedy, exit)
 }

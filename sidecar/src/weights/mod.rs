@@ -74,14 +74,8 @@ pub fn unlock(
         ExpectedName::Exactly(name) => Some(name.clone()),
     };
     let minimum_version = minimum_version.max(config.minimum_version);
-    let requirements = Requirements {
-        name,
-        minimum_version,
-        model_id: None,
-    };
-    let model = sealed
-        .unlock(&model_key, &requirements)
-        .map_err(WeightsError::Open)?;
+    let requirements = Requirements { name, minimum_version, model_id: None };
+    let model = sealed.unlock(&model_key, &requirements).map_err(WeightsError::Open)?;
     let manifest = model.manifest();
     let reported = ReportedModel {
         name: manifest.name().to_owned(),
@@ -107,12 +101,7 @@ impl Unlocked {
         model: UnlockedModel,
         reported: ReportedModel,
     ) -> Self {
-        Self {
-            hardened,
-            attester,
-            model,
-            reported,
-        }
+        Self { hardened, attester, model, reported }
     }
 
     /// Opens every file into the target, on threads of its own, unless `shutdown` comes first.
@@ -128,12 +117,7 @@ impl Unlocked {
         board: &Arc<PhaseBoard>,
         shutdown: &Shutdown,
     ) -> Result<LoadedWeights, WeightsError> {
-        let Self {
-            hardened,
-            attester,
-            model,
-            reported,
-        } = self;
+        let Self { hardened, attester, model, reported } = self;
         let (file_mode, folder_mode) = match config.readers {
             Readers::Owner => (0o600, 0o700),
             Readers::Group => (0o640, 0o750),
@@ -167,13 +151,7 @@ impl Unlocked {
             bytes = opened.bytes(),
             "weights are open, keys are gone"
         );
-        Ok(LoadedWeights::assertion(
-            hardened,
-            attester,
-            opened,
-            manifest_digest,
-            reported,
-        ))
+        Ok(LoadedWeights::assertion(hardened, attester, opened, manifest_digest, reported))
     }
 }
 
@@ -213,13 +191,7 @@ impl LoadedWeights {
         manifest_digest: [u8; 32],
         reported: ReportedModel,
     ) -> Self {
-        Self {
-            hardened,
-            attester,
-            opened,
-            manifest_digest,
-            reported,
-        }
+        Self { hardened, attester, opened, manifest_digest, reported }
     }
 
     pub(crate) fn attester(&self) -> Arc<dyn Attester> {

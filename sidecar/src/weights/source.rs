@@ -30,19 +30,15 @@ pub fn choose_key(sealed: &SealedModel, choice: &KeyChoice) -> Result<KeyId, Wei
     let found = match choice {
         KeyChoice::FirstRecipient => listed.next(),
         // The newest epoch: an older one is kept only for sidecars that still hold it.
-        KeyChoice::Named(uri) => listed
-            .filter(|kid| kid.uri() == uri)
-            .max_by_key(|kid| kid.epoch()),
+        KeyChoice::Named(uri) => {
+            listed.filter(|kid| kid.uri() == uri).max_by_key(|kid| kid.epoch())
+        }
     };
     found.cloned().ok_or_else(|| WeightsError::NoRecipient {
         wanted: match choice {
             KeyChoice::FirstRecipient => "any".to_owned(),
             KeyChoice::Named(uri) => uri.clone(),
         },
-        listed: sealed
-            .recipients()
-            .iter()
-            .map(|recipient| recipient.kid().to_string())
-            .collect(),
+        listed: sealed.recipients().iter().map(|recipient| recipient.kid().to_string()).collect(),
     })
 }

@@ -43,9 +43,7 @@ pub fn sweep(target: &Path) -> Result<(), WeightsError> {
             Err(error) => last = Some(error),
         }
     }
-    Err(WeightsError::Sweep(last.unwrap_or_else(|| {
-        io::Error::other("files keep appearing")
-    })))
+    Err(WeightsError::Sweep(last.unwrap_or_else(|| io::Error::other("files keep appearing"))))
 }
 
 #[derive(PartialEq, Eq)]
@@ -88,12 +86,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn overwrite(path: &Path) -> io::Result<()> {
     let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let open = || {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(no_follow)
-            .open(path)
-    };
+    let open = || OpenOptions::new().write(true).custom_flags(no_follow).open(path);
     let mut file: File = match open() {
         Ok(file) => file,
         Err(_) => {
@@ -103,9 +96,7 @@ fn overwrite(path: &Path) -> io::Result<()> {
     };
     let mut left = file.metadata()?.len();
     while left > 0 {
-        let count = usize::try_from(left)
-            .unwrap_or(ZEROS.len())
-            .min(ZEROS.len());
+        let count = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
         file.write_all(ZEROS.get(..count).unwrap_or(&ZEROS))?;
         left -= count as u64;
     }
@@ -113,11 +104,7 @@ fn overwrite(path: &Path) -> io::Result<()> {
 }
 
 fn gone_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Is the target held by an opening that still runs?

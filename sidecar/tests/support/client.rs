@@ -93,12 +93,7 @@ pub async fn connect(
 
 pub async fn tls(address: SocketAddr, identity: &Leaf, alpn: &[u8]) -> TlsStream<TcpStream> {
     let versions = [&rustls::version::TLS13];
-    within(
-        "connecting",
-        connect(address, Some(identity), alpn, &versions),
-    )
-    .await
-    .expect("connects")
+    within("connecting", connect(address, Some(identity), alpn, &versions)).await.expect("connects")
 }
 
 /// Sends raw bytes on a new connection and reads until the server closes it.
@@ -120,17 +115,10 @@ pub struct Observed {
 
 fn observe(stream: &TlsStream<TcpStream>) -> Observed {
     let connection = stream.get_ref().1;
-    let leaf = connection
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .expect("a certificate");
-    let exporter = connection
-        .export_keying_material([0; 32], EXPORTER_LABEL, None)
-        .expect("an exporter");
-    Observed {
-        leaf: leaf.clone().into_owned(),
-        exporter,
-    }
+    let leaf = connection.peer_certificates().and_then(<[_]>::first).expect("a certificate");
+    let exporter =
+        connection.export_keying_material([0; 32], EXPORTER_LABEL, None).expect("an exporter");
+    Observed { leaf: leaf.clone().into_owned(), exporter }
 }
 
 /// An HTTP client on one connection.
@@ -143,9 +131,8 @@ impl Http {
     pub async fn one(address: SocketAddr, identity: &Leaf) -> (Self, Observed) {
         let stream = tls(address, identity, b"http/1.1").await;
         let observed = observe(&stream);
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .expect("handshake");
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
         tokio::spawn(connection);
         (Self::One(sender), observed)
     }
@@ -170,10 +157,7 @@ impl Http {
         match self {
             Self::One(sender) => {
                 let host = "localhost:8443".parse().expect("a header");
-                request
-                    .headers_mut()
-                    .entry(http::header::HOST)
-                    .or_insert(host);
+                request.headers_mut().entry(http::header::HOST).or_insert(host);
                 within("the connection", sender.ready()).await?;
                 within("the response", sender.send_request(request)).await
             }
@@ -203,31 +187,19 @@ pub async fn json(response: Response<Incoming>) -> serde_json::Value {
 }
 
 pub async fn bytes(response: Response<Incoming>) -> Bytes {
-    within("the body", response.into_body().collect())
-        .await
-        .expect("a body")
-        .to_bytes()
+    within("the body", response.into_body().collect()).await.expect("a body").to_bytes()
 }
 
 /// A plain GET, for the admin listener.
 pub async fn plain_get(address: SocketAddr, path: &str) -> (u16, String) {
     let stream = TcpStream::connect(address).await.expect("connects");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .expect("handshake");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
     tokio::spawn(connection);
-    let request = Request::get(path)
-        .header("host", "admin")
-        .body(Full::<Bytes>::default());
-    let response = within(
-        "the admin answer",
-        sender.send_request(request.expect("a request")),
-    )
-    .await;
+    let request = Request::get(path).header("host", "admin").body(Full::<Bytes>::default());
+    let response =
+        within("the admin answer", sender.send_request(request.expect("a request"))).await;
     let response = response.expect("a response");
     let status = response.status().as_u16();
-    (
-        status,
-        String::from_utf8(bytes(response).await.to_vec()).expect("text"),
-    )
+    (status, String::from_utf8(bytes(response).await.to_vec()).expect("text"))
 }

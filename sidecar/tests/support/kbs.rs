@@ -78,10 +78,7 @@ impl Kbs {
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let kbs = Self {
-            address,
-            state: Arc::default(),
-        };
+        let kbs = Self { address, state: Arc::default() };
         let served = kbs.clone();
         tokio::spawn(async move {
             loop {
@@ -92,9 +89,8 @@ impl Kbs {
                         return;
                     };
                     let answer = service_fn(move |request| kbs.clone().answer(request));
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), answer)
-                        .await;
+                    let _ =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
                 });
             }
         });
@@ -106,11 +102,7 @@ impl Kbs {
     }
 
     pub fn put_key(&self, path: &str, key: &[u8]) {
-        self.state
-            .lock()
-            .expect("lock")
-            .keys
-            .insert(path.to_owned(), key.to_vec());
+        self.state.lock().expect("lock").keys.insert(path.to_owned(), key.to_vec());
     }
 
     pub fn minimum_version(&self, version: u64) {
@@ -119,13 +111,7 @@ impl Kbs {
 
     /// The next requests to `endpoint` (`auth`, `attest`, `resource`) fare like this.
     pub fn next(&self, endpoint: &'static str, faults: impl IntoIterator<Item = Fault>) {
-        self.state
-            .lock()
-            .expect("lock")
-            .faults
-            .entry(endpoint)
-            .or_default()
-            .extend(faults);
+        self.state.lock().expect("lock").faults.entry(endpoint).or_default().extend(faults);
     }
 
     /// Endpoints asked so far, in order.
@@ -138,10 +124,7 @@ impl Kbs {
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
         let path = request.uri().path().to_owned();
-        let rest = path
-            .strip_prefix("/kbs/v0/")
-            .expect("a KBS path")
-            .to_owned();
+        let rest = path.strip_prefix("/kbs/v0/").expect("a KBS path").to_owned();
         let endpoint = rest.split('/').next().expect("a segment").to_owned();
         let cookie = request
             .headers()
@@ -153,10 +136,7 @@ impl Kbs {
         let fault = {
             let mut state = self.state.lock().expect("lock");
             state.requests.push(endpoint.clone());
-            state
-                .faults
-                .get_mut(endpoint.as_str())
-                .and_then(VecDeque::pop_front)
+            state.faults.get_mut(endpoint.as_str()).and_then(VecDeque::pop_front)
         };
         match fault {
             None => {}
@@ -177,22 +157,22 @@ impl Kbs {
                 let mut response = reply(200, serde_json::to_vec(&challenge).expect("json"));
                 let cookie = format!("{cookie}; Expires=Mon, 23 Nov 2126 07:05:00 GMT");
                 let cookie = cookie.parse().expect("a header");
-                response
-                    .headers_mut()
-                    .insert(http::header::SET_COOKIE, cookie);
+                response.headers_mut().insert(http::header::SET_COOKIE, cookie);
                 response
             }
             "attest" => {
                 let attestation = Attestation::parse(&body).expect("an Attestation");
                 let session = state.sessions.remove(&cookie).expect("a session");
                 let presented = session.on_attestation(&attestation).expect("parses");
-                assert_eq!(
-                    presented.evidence.report_data(),
-                    presented.expected,
-                    "binding"
-                );
-                state.attested.insert(cookie, presented.tee_key);
-                reply(200, br#"{"token":"a.b.c"}"#.to_vec())
+                assert_eq!(presented.evidence.report_data(), presented.expected, "binding");
+                // As our broker does: the attested session has another id than the open one.
+                state.counter += 1;
+                let cookie = format!("kbs-session-id={:032x}", state.counter);
+                state.attested.insert(cookie.clone(), presented.tee_key);
+                let mut response = reply(200, br#"{"token":"a.b.c"}"#.to_vec());
+                let cookie = cookie.parse().expect("a header");
+                response.headers_mut().insert(http::header::SET_COOKIE, cookie);
+                response
             }
             "resource" => {
                 let path = rest.strip_prefix("resource/").expect("a resource");

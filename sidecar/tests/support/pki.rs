@@ -26,31 +26,20 @@ impl Ca {
 
     pub fn leaf(&self, common_name: &str, sans: Vec<SanType>) -> Leaf {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.subject_alt_names = sans;
         let key = KeyPair::generate().expect("key");
         let certificate = params.signed_by(&key, &self.0).expect("certificate");
-        Leaf {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        }
+        Leaf { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
     pub fn server(&self) -> Leaf {
         let dns = SanType::DnsName("localhost".try_into().expect("name"));
-        self.leaf(
-            "broker",
-            vec![dns, SanType::IpAddress([127, 0, 0, 1].into())],
-        )
+        self.leaf("broker", vec![dns, SanType::IpAddress([127, 0, 0, 1].into())])
     }
 
     pub fn client(&self, name: &str) -> Leaf {
         let uri = SanType::URI(format!("spiffe://acme/{name}").try_into().expect("uri"));
-        self.leaf(
-            name,
-            vec![SanType::DnsName(name.try_into().expect("name")), uri],
-        )
+        self.leaf(name, vec![SanType::DnsName(name.try_into().expect("name")), uri])
     }
 }

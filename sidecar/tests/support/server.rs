@@ -71,10 +71,9 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx),
-            Self::Stream(stream) => stream
-                .chunks
-                .poll_recv(cx)
-                .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Stream(stream) => {
+                stream.chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+            }
         }
     }
 }
@@ -102,9 +101,8 @@ impl Server {
                 let server = served.clone();
                 tokio::spawn(async move {
                     let answer = service_fn(move |request| server.clone().answer(request));
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), answer)
-                        .await;
+                    let _ =
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
                 });
             }
         });
@@ -129,10 +127,7 @@ impl Server {
     pub fn stream(&self) -> (mpsc::UnboundedSender<Bytes>, oneshot::Receiver<()>) {
         let (sender, chunks) = mpsc::unbounded_channel();
         let (dropped, learns) = oneshot::channel();
-        self.streams
-            .lock()
-            .expect("lock")
-            .push(Stream { chunks, dropped });
+        self.streams.lock().expect("lock").push(Stream { chunks, dropped });
         (sender, learns)
     }
 
@@ -148,31 +143,18 @@ impl Server {
         let path = parts.uri.path().to_owned();
         if path == "/health" {
             let healthy = self.healthy.load(Ordering::Relaxed);
-            let status = if healthy {
-                StatusCode::OK
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            };
+            let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let mut response = Response::new(Reply::Whole(Full::default()));
             *response.status_mut() = status;
             return Ok(response);
         }
         if path == "/stream" {
-            let Stream { chunks, dropped } = self
-                .streams
-                .lock()
-                .expect("lock")
-                .pop()
-                .expect("a stream was prepared");
-            let stream = Sending {
-                chunks,
-                dropped: Some(dropped),
-            };
+            let Stream { chunks, dropped } =
+                self.streams.lock().expect("lock").pop().expect("a stream was prepared");
+            let stream = Sending { chunks, dropped: Some(dropped) };
             let mut response = Response::new(Reply::Stream(stream));
             let kind = "text/event-stream".parse().expect("a header");
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, kind);
+            response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
             return Ok(response);
         }
         if path == "/watch" {

@@ -56,10 +56,7 @@ impl World {
         std::fs::write(dir.path().join("broker-ca.pem"), broker_ca.pem()).expect("written");
         std::fs::write(dir.path().join("client-ca.pem"), client_ca.pem()).expect("written");
 
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let tee = FakeTee::new(now);
         let (tee_root, bundle) = (tee.root_pem(), tee.endorsement_bundle(now, &[]));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -87,11 +84,8 @@ impl World {
     fn seal(&self, bytes: usize) {
         let plain = self.dir.path().join("plain");
         std::fs::create_dir(&plain).expect("folder");
-        std::fs::write(
-            plain.join("config.json"),
-            format!("{{\"note\":\"{CANARY}\"}}"),
-        )
-        .expect("written");
+        std::fs::write(plain.join("config.json"), format!("{{\"note\":\"{CANARY}\"}}"))
+            .expect("written");
         let tensor = format!(
             r#"{{"weight":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#
         );
@@ -112,8 +106,7 @@ impl World {
         let recipient = Recipient::wrap(&model_key, &job.model_id(), job.content_key());
         let recipient = recipient.expect("recipient");
         job.run(vec![recipient], &NoProgress).expect("sealed");
-        self.kbs
-            .put_key(KEY_PATH, model_key.key_bytes_for_wrapping().as_slice());
+        self.kbs.put_key(KEY_PATH, model_key.key_bytes_for_wrapping().as_slice());
         std::fs::remove_dir_all(plain).expect("removed");
     }
 
@@ -193,12 +186,7 @@ impl World {
                 let _ = sender.send(line);
             }
         });
-        Sidecar {
-            child,
-            lines,
-            log: Vec::new(),
-            ready_file,
-        }
+        Sidecar { child, lines, log: Vec::new(), ready_file }
     }
 
     /// Starts it and waits until it serves and the server is seen to be up.
@@ -217,13 +205,7 @@ impl World {
     pub fn left_in_target(&self) -> Vec<String> {
         std::fs::read_dir(self.target.path())
             .expect("readable")
-            .map(|entry| {
-                entry
-                    .expect("an entry")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect()
     }
 
@@ -296,12 +278,7 @@ impl Sidecar {
                 if self.ready_file.exists()
                     && let Some(url) = self.ready()[member].as_str()
                 {
-                    return url
-                        .split("//")
-                        .nth(1)
-                        .expect("a URL")
-                        .parse()
-                        .expect("an address");
+                    return url.split("//").nth(1).expect("a URL").parse().expect("an address");
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -340,17 +317,11 @@ impl Sidecar {
     }
 
     pub async fn end(mut self) -> Ended {
-        let status = within("the sidecar's end", self.child.wait())
-            .await
-            .expect("ended");
+        let status = within("the sidecar's end", self.child.wait()).await.expect("ended");
         while let Some(line) = within("the log's end", self.lines.recv()).await {
-            self.log
-                .push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+            self.log.push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
         }
-        Ended {
-            code: status.code(),
-            log: self.log,
-        }
+        Ended { code: status.code(), log: self.log }
     }
 }
 

@@ -50,13 +50,9 @@ impl Scene {
     /// When a program does not build or start.
     pub fn set() -> Result<Self> {
         let folder = TempDir::with_prefix("adyton-e2e-")?;
-        let memory = tempfile::Builder::new()
-            .prefix("adyton-e2e-")
-            .tempdir_in("/dev/shm")?;
-        let stage = Stage {
-            programs: built_programs()?.clone(),
-            folder: folder.path().to_path_buf(),
-        };
+        let memory = tempfile::Builder::new().prefix("adyton-e2e-").tempdir_in("/dev/shm")?;
+        let stage =
+            Stage { programs: built_programs()?.clone(), folder: folder.path().to_path_buf() };
         let tee_state = stage.folder.join("tee");
         let ready = stage.folder.join("tee.json");
         let mut tee = stage.start(
@@ -113,9 +109,7 @@ impl Scene {
         scene.owner.adyton(&scene.stage, &["key", "create", KEY])?;
         scene.sealed = scene.seal("sealed", MODEL, 2)?;
         let references = word(&tee_said, "reference_values")?;
-        let added = scene
-            .owner
-            .adyton(&scene.stage, &["reference-values", "add", &references])?;
+        let added = scene.owner.adyton(&scene.stage, &["reference-values", "add", &references])?;
         let policy = release_policy(KEY, &word(&added, "name")?);
         scene.apply_policy(&policy)?;
         Ok(scene)
@@ -154,8 +148,7 @@ impl Scene {
     pub fn apply_policy(&self, policy: &str) -> Result<()> {
         let file = self.stage.folder.join("policy.toml");
         fs::write(&file, policy)?;
-        self.owner
-            .adyton(&self.stage, &["policy", "apply", text(&file)?])?;
+        self.owner.adyton(&self.stage, &["policy", "apply", text(&file)?])?;
         Ok(())
     }
 
@@ -195,11 +188,7 @@ impl Scene {
         change(&mut plan);
         let mut sidecar = plan.start(&self.stage)?;
         let ended = Ended::of(&mut sidecar)?;
-        ensure!(
-            is_empty(&plan.target)?,
-            "{} is not empty",
-            plan.target.display()
-        );
+        ensure!(is_empty(&plan.target)?, "{} is not empty", plan.target.display());
         Ok(ended)
     }
 }
@@ -229,11 +218,7 @@ impl Ended {
                 "no {member} in {said}"
             );
         }
-        Ok(Self {
-            exit,
-            code: word(&said, "code")?,
-            said,
-        })
+        Ok(Self { exit, code: word(&said, "code")?, said })
     }
 }
 
@@ -253,10 +238,7 @@ pub fn copy_of(sealed: &Path, to: &Path) -> Result<PathBuf> {
 /// A folder with one safetensors file of 100,000 bytes of tensor and a configuration.
 fn tiny_model(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
-    fs::write(
-        folder.join("config.json"),
-        b"{\"architectures\":[\"LlamaForCausalLM\"]}",
-    )?;
+    fs::write(folder.join("config.json"), b"{\"architectures\":[\"LlamaForCausalLM\"]}")?;
     fs::write(folder.join("model.safetensors"), tensor(100_000, 7))?;
     fs::write(folder.join("other.safetensors"), tensor(100_000, 9))?;
     Ok(())
@@ -277,10 +259,7 @@ fn is_empty(folder: &Path) -> Result<bool> {
 }
 
 fn word(said: &Value, key: &str) -> Result<String> {
-    said[key]
-        .as_str()
-        .map(str::to_owned)
-        .with_context(|| format!("no {key} in {said}"))
+    said[key].as_str().map(str::to_owned).with_context(|| format!("no {key} in {said}"))
 }
 
 fn built_programs() -> Result<&'static PathBuf> {

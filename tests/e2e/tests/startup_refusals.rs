@@ -34,15 +34,10 @@ fn an_unknown_configuration_key_is_refused() -> Result<()> {
 #[test]
 fn a_missing_client_ca_file_is_refused() -> Result<()> {
     let scene = Scene::set()?;
-    let ended = scene.refused_sidecar("missing-ca", |plan| {
-        plan.client_ca = PathBuf::from("/nowhere/ca.pem")
-    })?;
+    let ended = scene
+        .refused_sidecar("missing-ca", |plan| plan.client_ca = PathBuf::from("/nowhere/ca.pem"))?;
     expect(&ended, USAGE, "config.")?;
-    ensure!(
-        ended.said.to_string().contains("/nowhere/ca.pem"),
-        "{}",
-        ended.said
-    );
+    ensure!(ended.said.to_string().contains("/nowhere/ca.pem"), "{}", ended.said);
     Ok(())
 }
 
@@ -57,11 +52,7 @@ fn a_serving_key_that_others_can_read_is_refused() -> Result<()> {
         plan.tls_extra = format!("certificate_file = {certificate:?}\nkey_file = {key:?}\n");
     })?;
     expect(&ended, USAGE, "config.")?;
-    ensure!(
-        ended.said.to_string().contains("serving.key"),
-        "{}",
-        ended.said
-    );
+    ensure!(ended.said.to_string().contains("serving.key"), "{}", ended.said);
     Ok(())
 }
 
@@ -69,9 +60,8 @@ fn a_serving_key_that_others_can_read_is_refused() -> Result<()> {
 fn a_target_on_a_disk_is_refused() -> Result<()> {
     let scene = Scene::set()?;
     // The build folder lies on a disk where tests run; a tmpfs there would make this test meaningless.
-    let disk = tempfile::Builder::new()
-        .prefix("adyton-e2e-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let disk =
+        tempfile::Builder::new().prefix("adyton-e2e-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let target = disk.path().to_path_buf();
     if rustix::fs::statfs(&target)?.f_type == 0x0102_1994 {
         println!("skipped: the build folder itself lies on a tmpfs");
@@ -96,11 +86,7 @@ fn a_broker_with_an_unknown_certificate_gets_no_evidence() -> Result<()> {
     let scene = Scene::set()?;
     let other_ca = scene.clients.ca_file.clone();
     let ended = scene.refused_sidecar("unknown-broker", |plan| plan.broker_ca = other_ca)?;
-    ensure!(
-        ended.said.to_string().contains("certificate"),
-        "{}",
-        ended.said
-    );
+    ensure!(ended.said.to_string().contains("certificate"), "{}", ended.said);
     ensure!(ended.exit == BROKER_UNREACHABLE, "{}", ended.said);
     Ok(())
 }
@@ -111,29 +97,22 @@ fn a_key_that_does_not_exist_is_refused() -> Result<()> {
     let ended = scene.refused_sidecar("no-key", |plan| {
         plan.model_extra = "key = \"kbs:///e2e/model-key/nobody\"\n".to_owned();
     })?;
-    ensure!(
-        ended.exit != 0 && ended.said.to_string().contains("nobody"),
-        "{}",
-        ended.said
-    );
+    ensure!(ended.exit != 0 && ended.said.to_string().contains("nobody"), "{}", ended.said);
     Ok(())
 }
 
 #[test]
 fn another_model_than_the_named_one_is_refused() -> Result<()> {
     let scene = Scene::set()?;
-    let ended = scene.refused_sidecar("other-name", |plan| {
-        plan.model_extra = "name = \"llama\"\n".to_owned()
-    })?;
+    let ended = scene
+        .refused_sidecar("other-name", |plan| plan.model_extra = "name = \"llama\"\n".to_owned())?;
     expect(&ended, INTEGRITY_FAILURE, "")
 }
 
 #[test]
 fn a_model_older_than_the_owner_allows_is_refused() -> Result<()> {
     let scene = Scene::set()?;
-    let shown = scene
-        .owner
-        .adyton(&scene.stage, &["policy", "show", adyton_e2e::KEY])?;
+    let shown = scene.owner.adyton(&scene.stage, &["policy", "show", adyton_e2e::KEY])?;
     let policy = shown["toml"].as_str().unwrap_or_default().to_owned();
     scene
         .apply_policy(&policy.replace("minimum_model_version = 1", "minimum_model_version = 3"))?;
@@ -156,10 +135,7 @@ fn a_truncated_object_is_refused() -> Result<()> {
 fn two_swapped_objects_are_refused() -> Result<()> {
     let scene = Scene::set()?;
     let copy = copy_of(&scene.sealed, &scene.stage.folder.join("swapped"))?;
-    let (a, b) = (
-        copy.join("model.safetensors.sealed"),
-        copy.join("other.safetensors.sealed"),
-    );
+    let (a, b) = (copy.join("model.safetensors.sealed"), copy.join("other.safetensors.sealed"));
     let first = fs::read(&a)?;
     fs::rename(&b, &a)?;
     fs::write(&b, first)?;
@@ -178,10 +154,7 @@ fn an_edited_manifest_is_refused() -> Result<()> {
         "\"version\": 9",
         1,
     );
-    ensure!(
-        edited != text,
-        "the manifest has no version to edit: {text}"
-    );
+    ensure!(edited != text, "the manifest has no version to edit: {text}");
     fs::write(&manifest, edited)?;
     let ended = scene.refused_sidecar("edited-manifest", |plan| plan.sealed = copy)?;
     expect(&ended, INTEGRITY_FAILURE, "")

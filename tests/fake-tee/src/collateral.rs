@@ -19,24 +19,14 @@ const ISSUED_BEFORE: u64 = 60 * 60;
 pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> Value {
     let has = |fault| faults.contains(&fault);
     let issued = now.saturating_sub(ISSUED_BEFORE);
-    let fresh = Window {
-        issued,
-        expires: issued + LIFETIME,
-    };
+    let fresh = Window { issued, expires: issued + LIFETIME };
     let expired = Window {
         issued: now.saturating_sub(3 * LIFETIME),
         expires: now.saturating_sub(2 * LIFETIME),
     };
-    let future = Window {
-        issued: now + DAY,
-        expires: now + DAY + LIFETIME,
-    };
+    let future = Window { issued: now + DAY, expires: now + DAY + LIFETIME };
     let unless_expired = |fault| {
-        if has(fault) || has(Fault::ExpiredCollateral) {
-            expired
-        } else {
-            fresh
-        }
+        if has(fault) || has(Fault::ExpiredCollateral) { expired } else { fresh }
     };
 
     // Revocation lists.
@@ -47,20 +37,10 @@ pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> 
     if has(Fault::RevokedTcbSigner) {
         root_revokes.push(pki.tcb_signer.serial());
     }
-    let root_crl = pki
-        .root
-        .revocation_list(unless_expired(Fault::ExpiredRootCrl), &root_revokes);
-    let pck_revokes = if has(Fault::RevokedPck) {
-        vec![pki.pck.serial()]
-    } else {
-        Vec::new()
-    };
+    let root_crl = pki.root.revocation_list(unless_expired(Fault::ExpiredRootCrl), &root_revokes);
+    let pck_revokes = if has(Fault::RevokedPck) { vec![pki.pck.serial()] } else { Vec::new() };
     // Both PKIs use the same names, so a forged list differs by its signature only.
-    let pck_crl_signer = if has(Fault::ForgedCrl) {
-        &other.pck_ca
-    } else {
-        &pki.pck_ca
-    };
+    let pck_crl_signer = if has(Fault::ForgedCrl) { &other.pck_ca } else { &pki.pck_ca };
     let pck_crl = if has(Fault::MissingCrl) {
         Vec::new()
     } else {
@@ -70,39 +50,20 @@ pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> 
     // TCB info.
     let subject = TcbInfoSubject {
         id: if has(Fault::SgxTcbInfo) { "SGX" } else { "TDX" },
-        fmspc: if has(Fault::WrongFmspc) {
-            OTHER_FMSPC
-        } else {
-            FMSPC
-        },
-        pce_id: if has(Fault::WrongPceId) {
-            [0, 1]
-        } else {
-            PCE_ID
-        },
+        fmspc: if has(Fault::WrongFmspc) { OTHER_FMSPC } else { FMSPC },
+        pce_id: if has(Fault::WrongPceId) { [0, 1] } else { PCE_ID },
     };
-    let tcb_window = if has(Fault::FutureTcbInfo) {
-        future
-    } else {
-        unless_expired(Fault::ExpiredTcbInfo)
-    };
+    let tcb_window =
+        if has(Fault::FutureTcbInfo) { future } else { unless_expired(Fault::ExpiredTcbInfo) };
     let mut tcb_info = tcb_info_json(subject, tcb_window);
-    let tcb_issuer = if has(Fault::ForgedTcbInfo) {
-        other
-    } else {
-        pki
-    };
+    let tcb_issuer = if has(Fault::ForgedTcbInfo) { other } else { pki };
     let tcb_info_signature = tcb_issuer.tcb_signer.key.sign_raw(tcb_info.as_bytes());
     if has(Fault::TamperedTcbInfo) {
         tcb_info = tcb_info.replace("OutOfDate", "UpToDate");
     }
 
     // QE identity.
-    let qe_id = if has(Fault::SgxQeIdentity) {
-        "QE"
-    } else {
-        "TD_QE"
-    };
+    let qe_id = if has(Fault::SgxQeIdentity) { "QE" } else { "TD_QE" };
     let mut qe_identity = qe_identity_json(qe_id, unless_expired(Fault::ExpiredQeIdentity));
     let qe_identity_signature = pki.tcb_signer.key.sign_raw(qe_identity.as_bytes());
     if has(Fault::TamperedQeIdentity) {

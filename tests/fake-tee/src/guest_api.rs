@@ -41,12 +41,7 @@ pub struct GuestApi {
 impl GuestApi {
     /// A TD of the given profile on the given machine, with the given faults.
     pub fn new(tee: FakeTee, profile: TdProfile, faults: Vec<Fault>) -> Self {
-        Self {
-            tee,
-            profile: Mutex::new(profile),
-            faults,
-            connections: AtomicUsize::new(0),
-        }
+        Self { tee, profile: Mutex::new(profile), faults, connections: AtomicUsize::new(0) }
     }
 
     /// Answers until the process ends. Peers beyond loopback get 403.
@@ -95,10 +90,7 @@ impl GuestApi {
         if !peer.is_loopback() {
             return Response::text(403, "Forbidden");
         }
-        let (path, query) = request
-            .target
-            .split_once('?')
-            .unwrap_or((&request.target, ""));
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         match (path, request.method.as_str()) {
             ("/info", "GET") => Response::json(
                 json!({ "version": "simulated", "tee": "tdx", "feature": "attestation" })
@@ -124,14 +116,8 @@ impl GuestApi {
         // The Attestation Agent fills short runtime data up with zeros.
         let mut report_data = [0; REPORT_DATA_LEN];
         report_data[..runtime_data.len()].copy_from_slice(&runtime_data);
-        let profile = self
-            .profile
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let evidence = self
-            .tee
-            .primary_evidence(&profile, report_data, &self.faults);
+        let profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let evidence = self.tee.primary_evidence(&profile, report_data, &self.faults);
         Response::bytes(evidence.to_string().into_bytes())
     }
 
@@ -173,10 +159,9 @@ fn runtime_data(query: &str) -> Option<Vec<u8>> {
         None => value,
         // The real server takes URL-safe unpadded only. Standard base64 is let through so that
         // tests can use any client; the product's own test asserts that it sends URL-safe.
-        Some(b"base64") => URL_SAFE_NO_PAD
-            .decode(&value)
-            .or_else(|_| STANDARD.decode(&value))
-            .ok()?,
+        Some(b"base64") => {
+            URL_SAFE_NO_PAD.decode(&value).or_else(|_| STANDARD.decode(&value)).ok()?
+        }
         Some(_) => return None,
     };
     (bytes.len() <= REPORT_DATA_LEN).then_some(bytes)
@@ -297,28 +282,16 @@ struct Response {
 
 impl Response {
     fn text(status: u16, body: &str) -> Self {
-        Self {
-            status,
-            content_type: "text/plain",
-            body: body.as_bytes().to_vec(),
-        }
+        Self { status, content_type: "text/plain", body: body.as_bytes().to_vec() }
     }
 
     fn json(body: String) -> Self {
-        Self {
-            status: 200,
-            content_type: "application/json",
-            body: body.into_bytes(),
-        }
+        Self { status: 200, content_type: "application/json", body: body.into_bytes() }
     }
 
     /// Evidence goes out as octets, because the real server knows no better either.
     fn bytes(body: Vec<u8>) -> Self {
-        Self {
-            status: 200,
-            content_type: "application/octet-stream",
-            body,
-        }
+        Self { status: 200, content_type: "application/octet-stream", body }
     }
 
     fn write(&self, stream: &mut impl Write) -> io::Result<()> {

@@ -29,18 +29,14 @@ impl SigningKey {
             })
             .expect("some counter gives a valid scalar");
         let encoded = key.verifying_key().to_sec1_point(false);
-        let point = encoded
-            .as_bytes()
-            .try_into()
-            .expect("an uncompressed P-256 point has 65 bytes");
+        let point =
+            encoded.as_bytes().try_into().expect("an uncompressed P-256 point has 65 bytes");
         Self { key, point }
     }
 
     /// The public key as the quote carries it: `x ‖ y`, 64 bytes.
     pub(crate) fn raw_public_key(&self) -> [u8; 64] {
-        self.point[1..]
-            .try_into()
-            .expect("65 bytes without the first are 64")
+        self.point[1..].try_into().expect("65 bytes without the first are 64")
     }
 
     /// ECDSA with SHA-256 as `r ‖ s`, the form of quotes and of the vendor's JSON.
@@ -69,16 +65,10 @@ impl rcgen::SigningKey for &SigningKey {
 
 /// SHA-256.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes")
+    digest::digest(&digest::SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// SHA-384, the digest behind every simulated measurement.
 pub(crate) fn sha384(bytes: &[u8]) -> [u8; 48] {
-    digest::digest(&digest::SHA384, bytes)
-        .as_ref()
-        .try_into()
-        .expect("SHA-384 has 48 bytes")
+    digest::digest(&digest::SHA384, bytes).as_ref().try_into().expect("SHA-384 has 48 bytes")
 }

@@ -96,13 +96,8 @@ impl FakeTee {
         report_data: [u8; 64],
         faults: &[Fault],
     ) -> Vec<u8> {
-        let pki = if faults.contains(&Fault::OtherRoot) {
-            &self.other
-        } else {
-            &self.pki
-        };
-        self.quoting_enclave
-            .quote(pki, profile, report_data, faults)
+        let pki = if faults.contains(&Fault::OtherRoot) { &self.other } else { &self.pki };
+        self.quoting_enclave.quote(pki, profile, report_data, faults)
     }
 
     /// The quote as a KBS client sends it: `{"cc_eventlog": null, "quote": "<base64>"}`.
@@ -161,9 +156,7 @@ impl FakeTee {
 
 fn platform(seed: &[u8; 32]) -> Platform {
     let id = |name: &[u8]| -> [u8; 16] {
-        sha256(&[name, seed].concat())[..16]
-            .try_into()
-            .expect("16 of 32 bytes")
+        sha256(&[name, seed].concat())[..16].try_into().expect("16 of 32 bytes")
     };
     Platform {
         ppid: id(b"ppid"),

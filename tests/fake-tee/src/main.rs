@@ -210,20 +210,14 @@ impl Quote {
         let mut report_data = [0; 64];
         match report_data.get_mut(..bytes.len()) {
             Some(place) => place.copy_from_slice(&bytes),
-            None => bail!(
-                "--report-data has {} bytes, a quote has room for 64",
-                bytes.len()
-            ),
+            None => bail!("--report-data has {} bytes, a quote has room for 64", bytes.len()),
         }
         let tee = self.machine.open(now()?)?;
         let (profile, faults) = (self.profile.td(), &self.machine.faults);
         let content = match self.encoding {
             Encoding::Raw => tee.faulty_quote(&profile, report_data, faults),
             Encoding::Hex => hex::encode(tee.faulty_quote(&profile, report_data, faults)).into(),
-            Encoding::Kbs => tee
-                .primary_evidence(&profile, report_data, faults)
-                .to_string()
-                .into(),
+            Encoding::Kbs => tee.primary_evidence(&profile, report_data, faults).to_string().into(),
         };
         write_whole(&self.out, &content)?;
         Ok(())
@@ -233,10 +227,7 @@ impl Quote {
 impl Endorsements {
     fn run(self) -> Result<()> {
         let now = now()?;
-        let bundle = self
-            .machine
-            .open(now)?
-            .endorsement_bundle(now, &self.machine.faults);
+        let bundle = self.machine.open(now)?.endorsement_bundle(now, &self.machine.faults);
         write_whole(&self.out, serde_json::to_string_pretty(&bundle)?.as_bytes())?;
         Ok(())
     }
@@ -246,11 +237,8 @@ impl Machine {
     /// The folder's machine, made now when there is none.
     fn open(&self, now: u64) -> Result<FakeTee> {
         let has_one = fs::exists(self.state.join("machine.json")).unwrap_or(false);
-        let tee = if has_one {
-            FakeTee::load(&self.state)
-        } else {
-            FakeTee::create(&self.state, now)
-        };
+        let tee =
+            if has_one { FakeTee::load(&self.state) } else { FakeTee::create(&self.state, now) };
         tee.with_context(|| format!("could not open the machine in {}", self.state.display()))
     }
 }
@@ -263,11 +251,7 @@ impl Profile {
             Format::V5Td15 => QuoteFormat::V5Td15,
             Format::V5Td15Ex => QuoteFormat::V5Td15Ex,
         };
-        TdProfile {
-            format,
-            pad_to: self.pad_to,
-            ..TdProfile::default()
-        }
+        TdProfile { format, pad_to: self.pad_to, ..TdProfile::default() }
     }
 }
 
@@ -276,9 +260,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 fn now() -> Result<u64> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
+    let since =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     Ok(since.as_secs())
 }
 
@@ -291,10 +274,7 @@ fn fault_names(faults: &[Fault]) -> String {
 }
 
 fn long_help() -> String {
-    format!(
-        "{EXAMPLES}\n\nFaults, in the order of the verification ladder:\n{}",
-        fault_list()
-    )
+    format!("{EXAMPLES}\n\nFaults, in the order of the verification ladder:\n{}", fault_list())
 }
 
 fn fault_list() -> String {

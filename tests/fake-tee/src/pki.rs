@@ -42,10 +42,7 @@ impl Identity {
 
     /// The serial number, for a CRL.
     pub(crate) fn serial(&self) -> SerialNumber {
-        self.params
-            .serial_number
-            .clone()
-            .expect("every certificate here is given its serial")
+        self.params.serial_number.clone().expect("every certificate here is given its serial")
     }
 
     /// A CRL of this CA, DER.
@@ -97,14 +94,8 @@ impl Pki {
     /// The PKI that `seed` and the moment of birth define, the same every time.
     pub(crate) fn derive(seed: &[u8; 32], born: u64, platform: Platform) -> Self {
         let start = born.saturating_sub(NOT_BEFORE_MARGIN);
-        let ca_window = Window {
-            issued: start,
-            expires: born + CA_LIFETIME,
-        };
-        let leaf_window = Window {
-            issued: start,
-            expires: born + LEAF_LIFETIME,
-        };
+        let ca_window = Window { issued: start, expires: born + CA_LIFETIME };
+        let leaf_window = Window { issued: start, expires: born + LEAF_LIFETIME };
         let gone = Window {
             issued: born.saturating_sub(LEAF_LIFETIME),
             expires: born.saturating_sub(DAY),
@@ -112,48 +103,14 @@ impl Pki {
         let extension = CustomExtension::from_oid_content(SGX_EXTENSION, platform.to_der());
 
         let root = identity(seed, "SGX Root CA", Kind::Ca, ca_window, &[], None);
-        let pck_ca = identity(
-            seed,
-            "SGX PCK Platform CA",
-            Kind::Ca,
-            ca_window,
-            &[],
-            Some(&root),
-        );
+        let pck_ca = identity(seed, "SGX PCK Platform CA", Kind::Ca, ca_window, &[], Some(&root));
         let pck_name = "SGX PCK Certificate";
         let pck_extension = [extension];
-        let pck = identity(
-            seed,
-            pck_name,
-            Kind::Leaf,
-            leaf_window,
-            &pck_extension,
-            Some(&pck_ca),
-        );
-        let expired_pck = identity(
-            seed,
-            pck_name,
-            Kind::Leaf,
-            gone,
-            &pck_extension,
-            Some(&pck_ca),
-        );
-        let tcb_signer = identity(
-            seed,
-            "SGX TCB Signing",
-            Kind::Leaf,
-            leaf_window,
-            &[],
-            Some(&root),
-        );
-        Self {
-            root,
-            pck_ca,
-            pck,
-            expired_pck,
-            tcb_signer,
-            platform,
-        }
+        let pck = identity(seed, pck_name, Kind::Leaf, leaf_window, &pck_extension, Some(&pck_ca));
+        let expired_pck = identity(seed, pck_name, Kind::Leaf, gone, &pck_extension, Some(&pck_ca));
+        let tcb_signer =
+            identity(seed, "SGX TCB Signing", Kind::Leaf, leaf_window, &[], Some(&root));
+        Self { root, pck_ca, pck, expired_pck, tcb_signer, platform }
     }
 
     /// PCK leaf, PCK CA, root: what the Quoting Enclave appends to a quote.
@@ -179,12 +136,8 @@ fn identity(
     let key = SigningKey::derive(seed, name);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("Simulated {name}"));
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "Adyton fake TEE, not a vendor");
+    params.distinguished_name.push(DnType::CommonName, format!("Simulated {name}"));
+    params.distinguished_name.push(DnType::OrganizationName, "Adyton fake TEE, not a vendor");
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_before = epoch + Duration::from_secs(window.issued);
     params.not_after = epoch + Duration::from_secs(window.expires);
@@ -199,10 +152,8 @@ fn identity(
         }
         Kind::Leaf => {
             params.is_ca = IsCa::ExplicitNoCa;
-            params.key_usages = vec![
-                KeyUsagePurpose::DigitalSignature,
-                KeyUsagePurpose::ContentCommitment,
-            ];
+            params.key_usages =
+                vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
         }
     }
     let certificate = match issuer {
@@ -210,11 +161,7 @@ fn identity(
         Some(issuer) => params.signed_by(&&key, &Issuer::from_params(&issuer.params, &issuer.key)),
     }
     .expect("the certificate's own parameters are well-formed");
-    Identity {
-        key,
-        params,
-        certificate,
-    }
+    Identity { key, params, certificate }
 }
 
 /// 20 positive bytes that differ per key and per window.

@@ -89,12 +89,7 @@ impl Default for TdProfile {
             mrconfigid: measured("init-data"),
             mrowner: [0; 48],
             mrownerconfig: [0; 48],
-            rtmrs: [
-                measured("rtmr0"),
-                measured("rtmr1"),
-                measured("rtmr2"),
-                measured("rtmr3"),
-            ],
+            rtmrs: [measured("rtmr0"), measured("rtmr1"), measured("rtmr2"), measured("rtmr3")],
             tee_tcb_svn2: tcb::TEE_TCB_SVN,
             mrservicetd: [0; 48],
             pad_to: 0,

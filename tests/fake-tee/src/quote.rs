@@ -64,11 +64,8 @@ impl QuotingEnclave {
         let mut quote = header(&profile, faults);
         quote.extend(body(&profile, &report_data));
 
-        let signer = if has(Fault::SwappedAttestationKey) {
-            &self.swapped
-        } else {
-            &self.attestation
-        };
+        let signer =
+            if has(Fault::SwappedAttestationKey) { &self.swapped } else { &self.attestation };
         let mut signature = signer.sign_raw(&quote);
         if has(Fault::BadQuoteSignature) {
             signature[40] ^= 1;
@@ -103,11 +100,7 @@ impl QuotingEnclave {
         if has(Fault::BadQeReport) {
             signature[40] ^= 1;
         }
-        let leaf = if has(Fault::ExpiredPck) {
-            &pki.expired_pck
-        } else {
-            &pki.pck
-        };
+        let leaf = if has(Fault::ExpiredPck) { &pki.expired_pck } else { &pki.pck };
         let chain = pki.pck_chain(leaf);
 
         let mut out = report;
@@ -129,16 +122,8 @@ fn header(profile: &TdProfile, faults: &[Fault]) -> Vec<u8> {
         QuoteFormat::V4 => 4,
         QuoteFormat::V5Td10 | QuoteFormat::V5Td15 | QuoteFormat::V5Td15Ex => 5,
     };
-    let key_type = if has(Fault::UnknownKeyType) {
-        3
-    } else {
-        KEY_TYPE_P256
-    };
-    let tee_type = if has(Fault::SgxTeeType) {
-        0
-    } else {
-        TEE_TYPE_TDX
-    };
+    let key_type = if has(Fault::UnknownKeyType) { 3 } else { KEY_TYPE_P256 };
+    let tee_type = if has(Fault::SgxTeeType) { 0 } else { TEE_TYPE_TDX };
     let mut vendor = VENDOR_ID;
     if has(Fault::OtherQeVendor) {
         vendor[0] ^= 0xff;
@@ -179,11 +164,7 @@ fn qe_report(bound: &[u8; 32], faults: &[Fault]) -> Vec<u8> {
     if has(Fault::OtherQeSigner) {
         mrsigner[0] ^= 0xff;
     }
-    let product = if has(Fault::OtherQeProduct) {
-        tcb::QE_PRODUCT + 1
-    } else {
-        tcb::QE_PRODUCT
-    };
+    let product = if has(Fault::OtherQeProduct) { tcb::QE_PRODUCT + 1 } else { tcb::QE_PRODUCT };
     let svn = if has(Fault::AncientQe) {
         tcb::ANCIENT_QE_SVN
     } else if has(Fault::StaleQe) {
@@ -213,7 +194,5 @@ fn qe_report(bound: &[u8; 32], faults: &[Fault]) -> Vec<u8> {
 }
 
 fn length(bytes: usize) -> [u8; 4] {
-    u32::try_from(bytes)
-        .expect("quotes are a few kilobytes")
-        .to_le_bytes()
+    u32::try_from(bytes).expect("quotes are a few kilobytes").to_le_bytes()
 }

@@ -47,9 +47,8 @@ impl Platform {
         tcb.push(member(&[2, 17], &tlv(INTEGER, &[self.pce_svn])));
         tcb.push(member(&[2, 18], &tlv(OCTET_STRING, &self.component_svns)));
         // Real TDX platforms are multi-package, cache their keys and run with SMT.
-        let configuration: Vec<Vec<u8>> = [1, 2, 3]
-            .map(|arc| member(&[7, arc], &tlv(BOOLEAN, &[0xff])))
-            .into();
+        let configuration: Vec<Vec<u8>> =
+            [1, 2, 3].map(|arc| member(&[7, arc], &tlv(BOOLEAN, &[0xff]))).into();
         sequence(&[
             member(&[1], &tlv(OCTET_STRING, &self.ppid)),
             member(&[2], &sequence(&tcb)),

@@ -82,10 +82,7 @@ impl FakeTee {
         let path = dir.join(MACHINE);
         if !path.exists() {
             let newborn = Self::new(now);
-            let machine = Machine {
-                seed: newborn.seed,
-                born: now,
-            };
+            let machine = Machine { seed: newborn.seed, born: now };
             let text = serde_json::to_string_pretty(&machine).expect("hex and a number serialise");
             // The temporary file has mode 0600, and becomes the machine unless another did.
             match temporary(dir, &path, text.as_bytes())?.persist_noclobber(&path) {
@@ -134,10 +131,7 @@ impl FakeTee {
             .expect("strings serialise");
         write_whole(&files.root, self.root_pem().as_bytes())?;
         write_whole(&files.bundle, bundle.as_bytes())?;
-        write_whole(
-            &files.reference_values,
-            reference_values::to_toml(profile).as_bytes(),
-        )?;
+        write_whole(&files.reference_values, reference_values::to_toml(profile).as_bytes())?;
         Ok(files)
     }
 }
@@ -154,8 +148,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), StateError> {
     let file = temporary(dir, path, content)?;
     fs::set_permissions(file.path(), fs::Permissions::from_mode(READ_BY_ALL))
         .map_err(failed("set the mode of", path))?;
-    file.persist(path)
-        .map_err(|refused| failed("replace", path)(refused.error))?;
+    file.persist(path).map_err(|refused| failed("replace", path)(refused.error))?;
     Ok(())
 }
 
@@ -168,11 +161,7 @@ fn temporary(dir: &Path, path: &Path, content: &[u8]) -> Result<NamedTempFile, S
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
-    move |source| StateError::Io {
-        action,
-        path,
-        source,
-    }
+    move |source| StateError::Io { action, path, source }
 }
 
 #[cfg(test)]
@@ -188,10 +177,7 @@ mod tests {
             let racers: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| FakeTee::create(dir.path(), NOW).unwrap().root_pem()))
                 .collect();
-            racers
-                .into_iter()
-                .map(|racer| racer.join().unwrap())
-                .collect()
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
         });
         let later = FakeTee::create(dir.path(), NOW + 1000).unwrap().root_pem();
         let on_disk = fs::read_to_string(dir.path().join("root.pem")).unwrap();
@@ -202,12 +188,7 @@ mod tests {
     fn the_seed_is_readable_by_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         FakeTee::create(dir.path(), NOW).unwrap();
-        let mode = |name: &str| {
-            fs::metadata(dir.path().join(name))
-                .unwrap()
-                .permissions()
-                .mode()
-        };
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode(MACHINE) & 0o777, 0o600);
         assert_eq!(mode("root.pem") & 0o777, 0o644);
     }
@@ -217,19 +198,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(MACHINE), "{}").unwrap();
         let refused = FakeTee::create(dir.path(), NOW).err();
-        assert!(
-            matches!(refused, Some(StateError::Machine { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Some(StateError::Machine { .. })), "{refused:?}");
         assert_eq!(fs::read(dir.path().join(MACHINE)).unwrap(), b"{}");
     }
 
     #[test]
     fn loading_an_empty_folder_fails() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            FakeTee::load(dir.path()).err(),
-            Some(StateError::Io { .. })
-        ));
+        assert!(matches!(FakeTee::load(dir.path()).err(), Some(StateError::Io { .. })));
     }
 }

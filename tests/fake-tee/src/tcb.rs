@@ -85,10 +85,7 @@ pub(crate) fn tcb_info_json(subject: TcbInfoSubject, window: Window) -> String {
         tdx_module_identities: vec![
             module(
                 Some("TDX_03"),
-                Some(vec![
-                    isv_level(5, LATEST, "UpToDate"),
-                    isv_level(3, OLDER, "OutOfDate"),
-                ]),
+                Some(vec![isv_level(5, LATEST, "UpToDate"), isv_level(3, OLDER, "OutOfDate")]),
             ),
             module(
                 Some("TDX_01"),
@@ -134,17 +131,11 @@ pub(crate) fn qe_identity_json(id: &'static str, window: Window) -> String {
 /// RFC 3339 in UTC with whole seconds, as Intel writes dates.
 pub(crate) fn date(unix_seconds: u64) -> String {
     let seconds = i64::try_from(unix_seconds).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_string()
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
 }
 
 fn isv_level(isvsvn: u16, tcb_date: &'static str, tcb_status: &'static str) -> IsvLevel {
-    IsvLevel {
-        tcb: IsvTcb { isvsvn },
-        tcb_date,
-        tcb_status,
-    }
+    IsvLevel { tcb: IsvTcb { isvsvn }, tcb_date, tcb_status }
 }
 
 /// A platform level that only the third TDX component tells from the others.

@@ -102,11 +102,7 @@ fn a_sound_td_is_up_to_date_in_every_quote_format() {
     let tee = FakeTee::new(NOW);
     for format in QuoteFormat::ALL {
         for pad_to in [0, 8000] {
-            let profile = TdProfile {
-                format,
-                pad_to,
-                ..TdProfile::default()
-            };
+            let profile = TdProfile { format, pad_to, ..TdProfile::default() };
             let report = verify(&tee, &profile, &[], NOW).expect("a sound quote verifies");
             assert_eq!(report.status, "UpToDate");
             assert_eq!(report.ppid, tee.ppid());
@@ -127,10 +123,7 @@ fn each_fault_is_refused_where_it_belongs() {
         let verdict = verify(&tee, &TdProfile::default(), &[*fault], NOW);
         match (expected(*fault), verdict) {
             (Refused(reason), Err(error)) => {
-                assert!(
-                    error.contains(reason),
-                    "{fault}: expected {reason:?}, got {error:?}"
-                );
+                assert!(error.contains(reason), "{fault}: expected {reason:?}, got {error:?}");
             }
             (Status(status), Ok(report)) => assert_eq!(report.status, status, "{fault}"),
             (Unnoticed, Ok(report)) => assert_eq!(report.status, "UpToDate", "{fault}"),
@@ -149,11 +142,7 @@ fn a_fault_changes_nothing_beyond_its_site() {
         let same_quote = tee.faulty_quote(&profile, REPORT_DATA, &[*fault]) == quote;
         let same_collateral = tee.collateral(NOW, &[*fault]) == collateral;
         assert_eq!(same_quote, fault.site() != Site::Evidence, "{fault}");
-        assert_eq!(
-            same_collateral,
-            fault.site() != Site::Endorsements,
-            "{fault}"
-        );
+        assert_eq!(same_collateral, fault.site() != Site::Endorsements, "{fault}");
     }
 }
 
@@ -178,13 +167,8 @@ fn collateral_is_valid_for_thirty_days() {
 
 #[test]
 fn a_launch_before_a_module_update_advises_relaunch() {
-    let mut profile = TdProfile {
-        format: QuoteFormat::V5Td15,
-        ..TdProfile::default()
-    };
-    profile.tee_tcb_svn = TdProfile::default()
-        .with_faults(&[Fault::StaleTcb])
-        .tee_tcb_svn;
+    let mut profile = TdProfile { format: QuoteFormat::V5Td15, ..TdProfile::default() };
+    profile.tee_tcb_svn = TdProfile::default().with_faults(&[Fault::StaleTcb]).tee_tcb_svn;
     let report = verify(&FakeTee::new(NOW), &profile, &[], NOW).expect("a sound quote verifies");
     assert_eq!(report.status, "TDRelaunchAdvised");
 }
@@ -194,10 +178,7 @@ fn machines_of_one_seed_are_byte_for_byte_the_same() {
     let [one, two] = [1, 1].map(|byte| FakeTee::from_seed([byte; 32], NOW));
     let profile = TdProfile::default();
     assert_eq!(one.root_der(), two.root_der());
-    assert_eq!(
-        one.quote(&profile, REPORT_DATA),
-        two.quote(&profile, REPORT_DATA)
-    );
+    assert_eq!(one.quote(&profile, REPORT_DATA), two.quote(&profile, REPORT_DATA));
     assert_eq!(one.collateral(NOW, &[]), two.collateral(NOW, &[]));
     assert_ne!(one.root_der(), FakeTee::from_seed([2; 32], NOW).root_der());
 }

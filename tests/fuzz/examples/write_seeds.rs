@@ -8,10 +8,9 @@ use std::{env, fs, io};
 use adyton_fuzz::TARGETS;
 
 fn main() -> io::Result<()> {
-    let corpus = env::args_os().nth(1).map_or_else(
-        || PathBuf::from("tests/fuzz/libfuzzer/corpus"),
-        PathBuf::from,
-    );
+    let corpus = env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from("tests/fuzz/libfuzzer/corpus"), PathBuf::from);
     for target in TARGETS {
         let folder = corpus.join(target.name);
         fs::create_dir_all(&folder)?;
@@ -19,10 +18,6 @@ fn main() -> io::Result<()> {
             fs::write(folder.join(format!("seed-{number:03}")), seed)?;
         }
     }
-    println!(
-        "wrote the seeds of {} targets to {}",
-        TARGETS.len(),
-        corpus.display()
-    );
+    println!("wrote the seeds of {} targets to {}", TARGETS.len(), corpus.display());
     Ok(())
 }

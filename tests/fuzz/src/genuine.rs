@@ -35,15 +35,7 @@ pub static ENDORSEMENTS: LazyLock<EndorsementBundle> = LazyLock::new(|| {
 pub static QUOTES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     QuoteFormat::ALL
         .into_iter()
-        .map(|format| {
-            TEE.quote(
-                &TdProfile {
-                    format,
-                    ..TdProfile::default()
-                },
-                REPORT_DATA,
-            )
-        })
+        .map(|format| TEE.quote(&TdProfile { format, ..TdProfile::default() }, REPORT_DATA))
         .collect()
 });
 

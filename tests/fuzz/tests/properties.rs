@@ -112,9 +112,7 @@ fn hold<S: Strategy>(target: &Target, inputs: &S, bytes: impl Fn(S::Value) -> Ve
     let breaks = |input: &[u8]| catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err();
     let mut runner = TestRunner::new(Config::default());
     while Instant::now() < deadline {
-        let mut tree = inputs
-            .new_tree(&mut runner)
-            .expect("no strategy here rejects");
+        let mut tree = inputs.new_tree(&mut runner).expect("no strategy here rejects");
         let mut broken = bytes(tree.current());
         if !breaks(&broken) {
             continue;
@@ -234,34 +232,17 @@ fn every_target_is_a_libfuzzer_target() {
     let manifest = fs::read_to_string(libfuzzer.join("Cargo.toml")).expect("a manifest");
     let mut files: Vec<String> = fs::read_dir(libfuzzer.join("fuzz_targets"))
         .expect("a folder of targets")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("a name")
-        })
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     files.sort_unstable();
-    let expected: Vec<String> = TARGETS
-        .iter()
-        .map(|target| format!("{}.rs", target.name))
-        .collect();
+    let expected: Vec<String> =
+        TARGETS.iter().map(|target| format!("{}.rs", target.name)).collect();
     assert_eq!(files, expected);
     for target in TARGETS {
         let path = format!("path = \"fuzz_targets/{}.rs\"", target.name);
-        assert!(
-            manifest.contains(&path),
-            "{} is not in the manifest",
-            target.name
-        );
-        let file = libfuzzer
-            .join("fuzz_targets")
-            .join(format!("{}.rs", target.name));
+        assert!(manifest.contains(&path), "{} is not in the manifest", target.name);
+        let file = libfuzzer.join("fuzz_targets").join(format!("{}.rs", target.name));
         let text = fs::read_to_string(file).expect("a target");
-        assert!(
-            text.contains(&format!("adyton_fuzz::{}::run(data)", target.name)),
-            "{text}"
-        );
+        assert!(text.contains(&format!("adyton_fuzz::{}::run(data)", target.name)), "{text}");
     }
 }

@@ -44,19 +44,15 @@ pub fn sources(folder: &str) -> Vec<Source> {
         for entry in fs::read_dir(&next).expect("a crate has a src folder") {
             let path = entry.expect("the folder can be read").path();
             if path.is_dir() {
+                // `src/x/tests/` holds unit tests that were too many for their file.
+                if path.file_name().is_some_and(|name| name == "tests") {
+                    continue;
+                }
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = fs::read_to_string(&path).expect("sources are UTF-8");
-                let product = text
-                    .split("\n#[cfg(test)]")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                let path = path
-                    .strip_prefix(&root)
-                    .expect("below the root")
-                    .display()
-                    .to_string();
+                let product = text.split("\n#[cfg(test)]").next().unwrap_or_default().to_owned();
+                let path = path.strip_prefix(&root).expect("below the root").display().to_string();
                 if !path.ends_with("/tests.rs") {
                     found.push(Source { path, product });
                 }
@@ -78,17 +74,10 @@ pub fn packages_of(package: &str) -> Vec<String> {
         .current_dir(workspace_root())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
-    let mut names: Vec<String> = text
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect();
+    let mut names: Vec<String> =
+        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
     names.sort();
     names.dedup();
     names

@@ -8,21 +8,9 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-attestation", &[], &["adyton-fake-tee"]),
     ("adyton-sealed-weights", &[], &[]),
-    (
-        "adyton-sidecar",
-        &["adyton-attestation", "adyton-sealed-weights"],
-        &["adyton-fake-tee"],
-    ),
-    (
-        "adyton-broker",
-        &["adyton-attestation", "adyton-sealed-weights"],
-        &["adyton-fake-tee"],
-    ),
-    (
-        "adyton-cli",
-        &["adyton-attestation", "adyton-sealed-weights"],
-        &["adyton-fake-tee"],
-    ),
+    ("adyton-sidecar", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-broker", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-cli", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
     ("adyton-fake-tee", &[], &[]),
     ("adyton-example-server", &[], &[]),
 ];
@@ -34,21 +22,15 @@ fn product_crates_depend_only_along_the_arrows() {
         .no_deps()
         .exec()
         .expect("the workspace loads");
-    let members: Vec<&str> = metadata
-        .packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let members: Vec<&str> =
+        metadata.packages.iter().map(|package| package.name.as_str()).collect();
     for (package, product, tests) in ARROWS {
         let package = metadata
             .packages
             .iter()
             .find(|candidate| candidate.name.as_str() == *package)
             .unwrap_or_else(|| panic!("{package} is a member of the workspace"));
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|d| members.contains(&d.name.as_str()))
+        for dependency in package.dependencies.iter().filter(|d| members.contains(&d.name.as_str()))
         {
             let allowed = product.contains(&dependency.name.as_str())
                 || (dependency.kind == DependencyKind::Development

@@ -4,8 +4,31 @@ use std::fs;
 
 use adyton_tcb::{packages_of, sources, workspace_root};
 
-/// DESIGN, "Workspace": the sidecar with its two libraries.
-const CODE_LINES: usize = 10_000;
+/// Code lines that the sidecar can reach; docs/decisions/0005. May go down, not up.
+const CODE_LINES: usize = 12_500;
+/// Modules of the two libraries that serve the broker, the owner and the client, never the sidecar.
+const OUTSIDE_THE_TEE: &[&str] = &[
+    "attestation/src/appraisal/",
+    "attestation/src/claims.rs",
+    "attestation/src/endorsement/",
+    "attestation/src/reason.rs",
+    "attestation/src/reference_value.rs",
+    "attestation/src/verifier/",
+    "sealed-weights/src/c2sp.rs",
+    "sealed-weights/src/seal.rs",
+    "sealed-weights/src/source.rs",
+];
+/// Words that would mean that the sidecar uses one of those modules.
+const NOT_IN_THE_SIDECAR: &[&str] = &[
+    "verifier",
+    "appraisal",
+    "appraise",
+    "endorsement",
+    "verify_report",
+    "SealJob",
+    "seal::",
+    "c2sp",
+];
 /// House limit: no file over 600 lines without its tests.
 const LINES_PER_FILE: usize = 600;
 /// The one audited file with unsafe code: it locks memory.
@@ -14,17 +37,27 @@ const UNSAFE_FILE: &str = "sealed-weights/src/locked_memory.rs";
 const IN_THE_TEE: [&str; 3] = ["sidecar", "attestation", "sealed-weights"];
 
 #[test]
-fn the_sidecar_and_its_libraries_fit_the_line_budget() {
+fn what_runs_inside_the_tee_fits_the_line_budget() {
     let lines: usize = IN_THE_TEE
         .iter()
         .flat_map(|folder| sources(folder))
-        .map(|s| s.code_lines())
+        .filter(|source| !OUTSIDE_THE_TEE.iter().any(|outside| source.path.starts_with(outside)))
+        .map(|source| source.code_lines())
         .sum();
     println!("{lines} code lines run inside the TEE (budget {CODE_LINES})");
-    assert!(
-        lines <= CODE_LINES,
-        "{lines} code lines inside the TEE, the budget is {CODE_LINES}"
-    );
+    assert!(lines <= CODE_LINES, "{lines} code lines inside the TEE, the budget is {CODE_LINES}");
+}
+
+#[test]
+fn the_sidecar_uses_nothing_that_belongs_outside_the_tee() {
+    for source in sources("sidecar") {
+        for line in source.product.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in NOT_IN_THE_SIDECAR {
+                let uses = line.contains("adyton_") && line.contains(word);
+                assert!(!uses, "{} uses {word}: {line}", source.path);
+            }
+        }
+    }
 }
 
 #[test]
@@ -44,10 +77,7 @@ fn the_sidecar_links_exactly_the_listed_packages() {
 #[test]
 fn no_openssl_is_linked_into_the_sidecar() {
     for package in packages_of("adyton-sidecar") {
-        assert!(
-            !package.contains("openssl"),
-            "{package} is linked into the sidecar"
-        );
+        assert!(!package.contains("openssl"), "{package} is linked into the sidecar");
     }
 }
 
@@ -84,11 +114,7 @@ fn unsafe_code_stands_in_one_audited_file() {
                         || line.contains("unsafe fn")
                         || line.contains("unsafe impl"))
             });
-            assert!(
-                !has || source.path == UNSAFE_FILE,
-                "{} contains unsafe code",
-                source.path
-            );
+            assert!(!has || source.path == UNSAFE_FILE, "{} contains unsafe code", source.path);
         }
     }
 }

@@ -16,11 +16,7 @@ fn fake_tee(faults: &[Fault]) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let profile = TdProfile::default().with_faults(faults);
-    let api = GuestApi::new(
-        FakeTee::from_seed([5; 32], 1_800_000_000),
-        profile,
-        faults.to_vec(),
-    );
+    let api = GuestApi::new(FakeTee::from_seed([5; 32], 1_800_000_000), profile, faults.to_vec());
     thread::spawn(move || api.serve(&listener));
     url
 }
@@ -32,10 +28,7 @@ fn scripted(answers: &[(u16, &str)]) -> (String, thread::JoinHandle<Vec<String>>
     let answers: Vec<String> = answers
         .iter()
         .map(|(status, body)| {
-            format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
+            format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
         })
         .collect();
     let server = thread::spawn(move || {
@@ -86,11 +79,7 @@ fn the_requests_are_those_of_the_guest_api() {
     let (url, server) = scripted(&[(200, INFO_TDX), (500, "no"), (200, "")]);
     let attester = CocoAttester::new(&url).unwrap();
     let _ = attester.collect(&asked());
-    let event = RuntimeEvent {
-        domain: "a",
-        operation: "b",
-        content: "c",
-    };
+    let event = RuntimeEvent { domain: "a", operation: "b", content: "c" };
     attester.extend_event(&event).unwrap();
     let requests = server.join().unwrap();
     assert!(requests[0].starts_with("GET /info HTTP/1.1\r\n"));
@@ -155,22 +144,11 @@ fn statuses_have_their_remedies() {
         (500, "/aa/evidence with 500: broken"),
     ] {
         let (url, _server) = scripted(&[(200, INFO_TDX), (status, "broken\r\n")]);
-        let error = CocoAttester::new(&url)
-            .unwrap()
-            .collect(&asked())
-            .unwrap_err();
+        let error = CocoAttester::new(&url).unwrap().collect(&asked()).unwrap_err();
         let right = match &error {
-            AttesterError::Forbidden {
-                path: "/aa/evidence",
-            } => status == 403,
-            AttesterError::NotEnabled {
-                path: "/aa/evidence",
-            } => status == 404,
-            AttesterError::Status {
-                path: "/aa/evidence",
-                status: 500,
-                ..
-            } => status == 500,
+            AttesterError::Forbidden { path: "/aa/evidence" } => status == 403,
+            AttesterError::NotEnabled { path: "/aa/evidence" } => status == 404,
+            AttesterError::Status { path: "/aa/evidence", status: 500, .. } => status == 500,
             _ => false,
         };
         assert!(right && error.to_string().contains(remedy), "{error}");
@@ -180,18 +158,10 @@ fn statuses_have_their_remedies() {
 #[test]
 fn an_event_that_the_guest_refuses_is_an_error() {
     let (url, _server) = scripted(&[(200, INFO_TDX), (500, "Illegal AAEL")]);
-    let event = RuntimeEvent {
-        domain: "a",
-        operation: "b",
-        content: "c",
-    };
+    let event = RuntimeEvent { domain: "a", operation: "b", content: "c" };
     assert!(matches!(
         CocoAttester::new(&url).unwrap().extend_event(&event),
-        Err(AttesterError::Status {
-            path: "/aa/aael",
-            status: 500,
-            ..
-        })
+        Err(AttesterError::Status { path: "/aa/aael", status: 500, .. })
     ));
 }
 
@@ -208,11 +178,7 @@ fn outside_a_coco_guest_nobody_answers() {
 
 #[test]
 fn a_url_beyond_loopback_is_not_asked() {
-    for url in [
-        "http://10.0.0.1:8006",
-        "https://127.0.0.1:8006",
-        "http://kbs.example.com",
-    ] {
+    for url in ["http://10.0.0.1:8006", "https://127.0.0.1:8006", "http://kbs.example.com"] {
         assert!(matches!(
             CocoAttester::new(url),
             Err(AttesterError::Url { got }) if got == url
@@ -225,18 +191,10 @@ fn an_answer_that_is_not_json_is_refused() {
     let (url, _server) = scripted(&[(200, INFO_TDX), (200, "<html>")]);
     assert!(matches!(
         CocoAttester::new(&url).unwrap().collect(&asked()),
-        Err(AttesterError::Json {
-            path: "/aa/evidence",
-            ..
-        })
+        Err(AttesterError::Json { path: "/aa/evidence", .. })
     ));
     assert!(matches!(
-        CocoAttester::new(&fake_tee(&[Fault::MalformedEvidence]))
-            .unwrap()
-            .collect(&asked()),
-        Err(AttesterError::Json {
-            path: "/aa/evidence",
-            ..
-        })
+        CocoAttester::new(&fake_tee(&[Fault::MalformedEvidence])).unwrap().collect(&asked()),
+        Err(AttesterError::Json { path: "/aa/evidence", .. })
     ));
 }

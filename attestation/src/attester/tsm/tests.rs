@@ -16,11 +16,7 @@ const EBUSY: i32 = 16;
 const EINVAL: i32 = 22;
 const ENXIO: i32 = 6;
 /// Does not wait: nothing here takes time.
-const NO_PAUSE: Backoff = Backoff {
-    attempts: 4,
-    first: Duration::ZERO,
-    longest: Duration::ZERO,
-};
+const NO_PAUSE: Backoff = Backoff { attempts: 4, first: Duration::ZERO, longest: Duration::ZERO };
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,9 +81,7 @@ impl FakeKernel {
         act: impl FnOnce(&mut FakeItem) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut items = self.items.lock().unwrap();
-        let item = items
-            .get_mut(attribute.parent().unwrap())
-            .ok_or(io::ErrorKind::NotFound)?;
+        let item = items.get_mut(attribute.parent().unwrap()).ok_or(io::ErrorKind::NotFound)?;
         act(item)
     }
 
@@ -98,10 +92,7 @@ impl FakeKernel {
 
     fn outblob(&self, item: &mut FakeItem) -> io::Result<Vec<u8>> {
         let asked = self.quotes.fetch_add(1, Ordering::Relaxed);
-        let profile = TdProfile {
-            pad_to: self.padding(),
-            ..TdProfile::default()
-        };
+        let profile = TdProfile { pad_to: self.padding(), ..TdProfile::default() };
         match self.fault {
             Fault::Transient(code, times) if asked < times => {
                 return Err(io::Error::from_raw_os_error(code));
@@ -110,11 +101,8 @@ impl FakeKernel {
             Fault::HugeQuote => return Ok(vec![0; 128 * 1024]),
             _ => {}
         }
-        let mut data: [u8; 64] = item
-            .inblob
-            .clone()
-            .try_into()
-            .map_err(|_| io::Error::from_raw_os_error(EINVAL))?;
+        let mut data: [u8; 64] =
+            item.inblob.clone().try_into().map_err(|_| io::Error::from_raw_os_error(EINVAL))?;
         match self.fault {
             Fault::RaceDuringQuote => Self::second_writer(item),
             Fault::OtherReportData => data[63] ^= 1,
@@ -124,11 +112,7 @@ impl FakeKernel {
     }
 
     fn padding(&self) -> usize {
-        if self.fault == Fault::PaddedQuote {
-            8000
-        } else {
-            0
-        }
+        if self.fault == Fault::PaddedQuote { 8000 } else { 0 }
     }
 
     fn provider(&self) -> &'static str {
@@ -175,10 +159,7 @@ impl ConfigFs for Arc<FakeKernel> {
 
     fn read(&self, attribute: &Path, limit: usize) -> io::Result<Vec<u8>> {
         if attribute == Path::new(EVENT_LOG_PATH) {
-            return self
-                .event_log
-                .clone()
-                .ok_or_else(|| io::ErrorKind::NotFound.into());
+            return self.event_log.clone().ok_or_else(|| io::ErrorKind::NotFound.into());
         }
         let bytes = self.with_item(attribute, |item| {
             match attribute.file_name().unwrap().to_str().unwrap() {
@@ -191,27 +172,18 @@ impl ConfigFs for Arc<FakeKernel> {
                 other => panic!("{other} does not exist for TDX"),
             }
         })?;
-        if bytes.len() > limit {
-            Err(io::ErrorKind::FileTooLarge.into())
-        } else {
-            Ok(bytes)
-        }
+        if bytes.len() > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
     fn remove_item(&self, item: &Path) -> io::Result<()> {
         let removed = self.items.lock().unwrap().remove(item);
-        removed
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 fn attester(kernel: &Arc<FakeKernel>) -> Result<TsmAttester, AttesterError> {
-    let paths = Paths {
-        root: ROOT.into(),
-        event_log: EVENT_LOG_PATH.into(),
-        rtmr3: RTMR3_PATH.into(),
-    };
+    let paths =
+        Paths { root: ROOT.into(), event_log: EVENT_LOG_PATH.into(), rtmr3: RTMR3_PATH.into() };
     TsmAttester::with(paths, Box::new(Arc::clone(kernel)), NO_PAUSE)
 }
 
@@ -223,10 +195,7 @@ fn asked() -> ReportData {
 fn collect(fault: Fault) -> (Result<Value, AttesterError>, Arc<FakeKernel>) {
     let kernel = FakeKernel::new(fault);
     let result = attester(&kernel).and_then(|attester| attester.collect(&asked()));
-    assert!(
-        kernel.items.lock().unwrap().is_empty(),
-        "an item stayed behind"
-    );
+    assert!(kernel.items.lock().unwrap().is_empty(), "an item stayed behind");
     (result, kernel)
 }
 
@@ -279,22 +248,10 @@ fn an_ambiguous_event_is_refused() {
     Arc::get_mut(&mut kernel).unwrap().rtmr3 = Some(Mutex::default());
     let attester = attester(&kernel).unwrap();
     for event in [
-        RuntimeEvent {
-            domain: "two words",
-            ..EVENT
-        },
-        RuntimeEvent {
-            domain: "",
-            ..EVENT
-        },
-        RuntimeEvent {
-            operation: "tab\there",
-            ..EVENT
-        },
-        RuntimeEvent {
-            content: "two\nlines",
-            ..EVENT
-        },
+        RuntimeEvent { domain: "two words", ..EVENT },
+        RuntimeEvent { domain: "", ..EVENT },
+        RuntimeEvent { operation: "tab\there", ..EVENT },
+        RuntimeEvent { content: "two\nlines", ..EVENT },
     ] {
         let refused = attester.extend_event(&event);
         assert!(matches!(refused, Err(AttesterError::Event)), "{event:?}");
@@ -363,10 +320,7 @@ fn a_second_writer_is_noticed() {
 fn a_write_that_the_kernel_threw_away_is_noticed() {
     assert!(matches!(
         collect(Fault::LostWrite).0,
-        Err(AttesterError::TsmGeneration {
-            expected: 1,
-            got: 0
-        })
+        Err(AttesterError::TsmGeneration { expected: 1, got: 0 })
     ));
 }
 
@@ -401,10 +355,7 @@ fn attributes_that_the_kernel_does_not_write_are_refused() {
     for text in ["", "one", "-1", "1 ", "99999999999999999999"] {
         assert!(matches!(
             collect(Fault::Generation(text)).0,
-            Err(AttesterError::TsmAttribute {
-                reason: "it is not a number",
-                ..
-            })
+            Err(AttesterError::TsmAttribute { reason: "it is not a number", .. })
         ));
     }
 }
@@ -436,17 +387,11 @@ fn on_a_real_folder_items_are_made_and_removed_and_nothing_else_is_created() {
     let fs = KernelConfigFs;
     fs.make_item(&item).unwrap();
     let attribute = item.join("inblob");
-    assert_eq!(
-        fs.write(&attribute, b"x").unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(fs.write(&attribute, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
     std::fs::write(&attribute, b"before").unwrap();
     fs.write(&attribute, b"after").unwrap();
     assert_eq!(fs.read(&attribute, 6).unwrap(), b"aftere");
-    assert_eq!(
-        fs.read(&attribute, 5).unwrap_err().kind(),
-        io::ErrorKind::FileTooLarge
-    );
+    assert_eq!(fs.read(&attribute, 5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     assert!(fs.make_item(&item).is_err());
     std::fs::remove_file(&attribute).unwrap();
     fs.remove_item(&item).unwrap();
@@ -458,9 +403,5 @@ fn a_plain_folder_is_not_taken_for_configfs() {
     let dir = tempfile::tempdir().unwrap();
     let error = TsmAttester::new(dir.path()).err().unwrap();
     assert!(matches!(error, AttesterError::Tsm { step: "read", .. }));
-    assert_eq!(
-        std::fs::read_dir(dir.path()).unwrap().count(),
-        0,
-        "the item was removed"
-    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the item was removed");
 }

@@ -29,11 +29,7 @@ fn nonce() -> Nonce {
 }
 
 /// A Request of ours, the Challenge to it, and both sides' states.
-fn challenged() -> (
-    ChallengeMessage,
-    AwaitingAttestation,
-    super::super::AwaitingChallenge,
-) {
+fn challenged() -> (ChallengeMessage, AwaitingAttestation, super::super::AwaitingChallenge) {
     let (request, client) = RcarClient::start(Tee::Tdx);
     let (challenge, server) = on_request(&request, nonce()).unwrap();
     (challenge, server, client)
@@ -60,30 +56,16 @@ fn a_secret_reaches_the_attested_key_and_no_other() {
     let presented = server.on_attestation(&over_the_wire(&attestation)).unwrap();
     assert_eq!(presented.expected, report_data);
 
-    let anchors = TrustAnchors::vendor()
-        .with_insecure_extra_root(tee().root_der())
-        .unwrap();
+    let anchors = TrustAnchors::vendor().with_insecure_extra_root(tee().root_der()).unwrap();
     let bundle = tee().endorsement_bundle(NOW, &[]).to_string();
     let bundle = crate::EndorsementBundle::parse(bundle.as_bytes()).unwrap();
     let now = UnixTime(NOW);
-    verify(
-        &presented.evidence,
-        &bundle,
-        &anchors,
-        &presented.expected,
-        now,
-    )
-    .unwrap();
+    verify(&presented.evidence, &bundle, &anchors, &presented.expected, now).unwrap();
 
     let resource = ResourcePath::parse("acme/model-key/kjv").unwrap();
-    let extras = JweExtras {
-        resource: Some(resource.clone()),
-        minimum_model_version: Some(2),
-    };
+    let extras = JweExtras { resource: Some(resource.clone()), minimum_model_version: Some(2) };
     let reply = jwe::encrypt(&presented.tee_key, b"model key", &extras).unwrap();
-    let attested = client.on_token(AttestResponse {
-        token: "t".to_owned(),
-    });
+    let attested = client.on_token(AttestResponse { token: "t".to_owned() });
     let secret = attested.unwrap(&resource, &reply).unwrap();
     assert_eq!(secret.plaintext.as_slice(), b"model key");
     assert_eq!(secret.minimum_model_version, Some(2));
@@ -96,22 +78,12 @@ fn evidence_for_another_key_does_not_verify() {
     let (mut attestation, server) = attestation();
     attestation.runtime_data.tee_pubkey = pair().1;
     let presented = server.on_attestation(&attestation).unwrap();
-    let anchors = TrustAnchors::vendor()
-        .with_insecure_extra_root(tee().root_der())
-        .unwrap();
+    let anchors = TrustAnchors::vendor().with_insecure_extra_root(tee().root_der()).unwrap();
     let bundle = tee().endorsement_bundle(NOW, &[]).to_string();
     let bundle = crate::EndorsementBundle::parse(bundle.as_bytes()).unwrap();
-    let refused: Result<_, VerifyError> = verify(
-        &presented.evidence,
-        &bundle,
-        &anchors,
-        &presented.expected,
-        UnixTime(NOW),
-    );
-    assert!(
-        matches!(refused, Err(VerifyError::ReportData { .. })),
-        "{refused:?}"
-    );
+    let refused: Result<_, VerifyError> =
+        verify(&presented.evidence, &bundle, &anchors, &presented.expected, UnixTime(NOW));
+    assert!(matches!(refused, Err(VerifyError::ReportData { .. })), "{refused:?}");
 }
 
 #[test]
@@ -120,10 +92,7 @@ fn the_request_is_what_the_protocol_fixes() {
     let value = serde_json::to_value(&request).unwrap();
     assert_eq!(value["version"], "0.4.0");
     assert_eq!(value["tee"], "tdx");
-    assert_eq!(
-        value["extra-params"]["supported-hash-algorithms"],
-        json!(["sha384"])
-    );
+    assert_eq!(value["extra-params"]["supported-hash-algorithms"], json!(["sha384"]));
 }
 
 #[test]
@@ -131,24 +100,12 @@ fn the_challenge_is_what_the_protocol_fixes() {
     let (challenge, ..) = challenged();
     let text = serde_json::to_string(&challenge).unwrap();
     let nonce = nonce().to_base64();
-    assert_eq!(
-        text,
-        format!("{{\"nonce\":\"{nonce}\",\"extra-params\":\"\"}}")
-    );
+    assert_eq!(text, format!("{{\"nonce\":\"{nonce}\",\"extra-params\":\"\"}}"));
 }
 
 #[test]
 fn only_one_version_is_spoken() {
-    for version in [
-        "0.1.1",
-        "0.4",
-        "0.4.1",
-        "0.5.0",
-        "1.0.0",
-        " 0.4.0",
-        "0.4.0-rc1",
-        "",
-    ] {
+    for version in ["0.1.1", "0.4", "0.4.1", "0.5.0", "1.0.0", " 0.4.0", "0.4.0-rc1", ""] {
         let (mut request, _) = RcarClient::start(Tee::Tdx);
         request.version = version.to_owned();
         let refused = on_request(&request, nonce()).unwrap_err();
@@ -165,11 +122,7 @@ fn only_one_version_is_spoken() {
 #[test]
 fn sample_and_unknown_tees_are_refused_by_name() {
     for tee in ["sample", "sampledevice", "nvidia", "TDX", "", "tdx "] {
-        let request = Request {
-            version: "0.4.0".into(),
-            tee: tee.into(),
-            extra_params: "".into(),
-        };
+        let request = Request { version: "0.4.0".into(), tee: tee.into(), extra_params: "".into() };
         assert!(matches!(
             on_request(&request, nonce()),
             Err(RcarError::Tee(UnsupportedTee { name })) if name == tee
@@ -193,10 +146,7 @@ fn the_answer_to_another_challenge_is_refused() {
         let (_, server) = on_request(&request, nonce()).unwrap();
         let mut attestation = sound.clone();
         attestation.runtime_data.nonce = other;
-        assert!(matches!(
-            server.on_attestation(&attestation),
-            Err(RcarError::Nonce)
-        ));
+        assert!(matches!(server.on_attestation(&attestation), Err(RcarError::Nonce)));
     }
 }
 
@@ -215,9 +165,7 @@ fn the_expected_report_data_come_from_our_nonce_and_the_parsed_key() {
         key["crv"],
         json!(attestation.runtime_data.nonce),
     );
-    let presented = server
-        .on_attestation(&Attestation::parse(text.as_bytes()).unwrap())
-        .unwrap();
+    let presented = server.on_attestation(&Attestation::parse(text.as_bytes()).unwrap()).unwrap();
     assert_eq!(presented.evidence.report_data(), presented.expected);
 }
 
@@ -225,27 +173,17 @@ fn the_expected_report_data_come_from_our_nonce_and_the_parsed_key() {
 fn evidence_of_devices_is_refused_rather_than_ignored() {
     let (mut attestation, server) = attestation();
     attestation.tee_evidence.additional_evidence = r#"{"nvidia":{}}"#.to_owned();
-    assert!(matches!(
-        server.on_attestation(&attestation),
-        Err(RcarError::DeviceEvidence)
-    ));
+    assert!(matches!(server.on_attestation(&attestation), Err(RcarError::DeviceEvidence)));
 }
 
 #[test]
 fn evidence_that_does_not_parse_is_refused() {
-    for primary in [
-        json!({ "svn": "1", "report_data": "AAAA" }),
-        json!(""),
-        Value::Null,
-    ] {
+    for primary in [json!({ "svn": "1", "report_data": "AAAA" }), json!(""), Value::Null] {
         let (mut attestation, server) = attestation();
         attestation.tee_evidence.primary_evidence = primary;
         assert!(matches!(
             server.on_attestation(&attestation),
-            Err(RcarError::Evidence(EvidenceError::Encoding {
-                what: "quote",
-                ..
-            }))
+            Err(RcarError::Evidence(EvidenceError::Encoding { what: "quote", .. }))
         ));
     }
 }
@@ -254,31 +192,19 @@ fn evidence_that_does_not_parse_is_refused() {
 fn init_data_are_presented_with_their_digest_or_refused() {
     let body = "algorithm = \"sha256\"\n".to_owned();
     let (mut sent, server) = attestation();
-    sent.init_data = Some(InitData {
-        format: "toml".into(),
-        body,
-    });
+    sent.init_data = Some(InitData { format: "toml".into(), body });
     let presented = server.on_attestation(&over_the_wire(&sent)).unwrap();
     assert_eq!(presented.init_data.unwrap().digest.len(), 32);
     let (mut sent, server) = attestation();
-    sent.init_data = Some(InitData {
-        format: "json".into(),
-        body: "{}".into(),
-    });
-    assert!(matches!(
-        server.on_attestation(&sent),
-        Err(RcarError::InitData { .. })
-    ));
+    sent.init_data = Some(InitData { format: "json".into(), body: "{}".into() });
+    assert!(matches!(server.on_attestation(&sent), Err(RcarError::InitData { .. })));
 }
 
 #[test]
 fn a_client_with_init_data_sends_them() {
     let (challenge, _, client) = challenged();
     let (report_data, client) = client.on_challenge(&challenge, pair().0).unwrap();
-    let init_data = InitData {
-        format: "toml".into(),
-        body: "algorithm = \"sha384\"".into(),
-    };
+    let init_data = InitData { format: "toml".into(), body: "algorithm = \"sha384\"".into() };
     let client = client.with_init_data(init_data.clone());
     let (attestation, _) = client.with_evidence(evidence(&report_data));
     assert_eq!(attestation.init_data, Some(init_data));
@@ -296,10 +222,7 @@ fn a_digest_that_the_kbs_selects_must_be_ours() {
         (json!({ "selected-hash-algorithm": null }), false),
     ] {
         let (_, client) = RcarClient::start(Tee::Tdx);
-        let challenge = ChallengeMessage {
-            nonce: "n".into(),
-            extra_params: extra.clone(),
-        };
+        let challenge = ChallengeMessage { nonce: "n".into(), extra_params: extra.clone() };
         match client.on_challenge(&challenge, pair().0) {
             Ok(_) => assert!(accepted, "{extra}"),
             Err(RcarError::HashAlgorithm { .. }) => assert!(!accepted, "{extra}"),
@@ -312,10 +235,7 @@ fn a_digest_that_the_kbs_selects_must_be_ours() {
 fn a_nonce_without_bounds_is_not_answered() {
     for got in [0, MAX_NONCE_TEXT + 1] {
         let (_, client) = RcarClient::start(Tee::Tdx);
-        let challenge = ChallengeMessage {
-            nonce: "n".repeat(got),
-            extra_params: "".into(),
-        };
+        let challenge = ChallengeMessage { nonce: "n".repeat(got), extra_params: "".into() };
         assert!(matches!(
             client.on_challenge(&challenge, pair().0),
             Err(RcarError::NonceLength { got: g }) if g == got
@@ -328,8 +248,5 @@ fn runtime_data_of_a_device_leave_the_additional_evidence_out() {
     let key = pair().1;
     let primary = primary_runtime_data("n", &key, "");
     let device = device_runtime_data("n", &key);
-    assert_eq!(
-        primary,
-        device.replacen('{', "{\"additional-evidence\":\"\",", 1)
-    );
+    assert_eq!(primary, device.replacen('{', "{\"additional-evidence\":\"\",", 1));
 }

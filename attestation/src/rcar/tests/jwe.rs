@@ -19,10 +19,7 @@ fn asked() -> ResourcePath {
 }
 
 fn ours() -> JweExtras {
-    JweExtras {
-        resource: Some(asked()),
-        minimum_model_version: Some(3),
-    }
+    JweExtras { resource: Some(asked()), minimum_model_version: Some(3) }
 }
 
 /// Seals under a header that the closure changes, and opens it again.
@@ -55,10 +52,7 @@ fn a_secret_arrives_with_what_was_said_about_it() {
         let pair = TeeKeyPair::generate_on(curve).unwrap();
         let reply = encrypt(&pair.public(), b"thirty-two bytes of a model key!", &ours()).unwrap();
         let secret = pair.decrypt(&reply, &asked()).unwrap();
-        assert_eq!(
-            secret.plaintext.as_slice(),
-            b"thirty-two bytes of a model key!"
-        );
+        assert_eq!(secret.plaintext.as_slice(), b"thirty-two bytes of a model key!");
         assert_eq!(secret.minimum_model_version, Some(3));
         assert_eq!(secret.resource, ResourceBinding::Confirmed);
     }
@@ -76,10 +70,7 @@ fn every_changed_byte_of_a_reply_is_refused() {
             let mut bytes = std::mem::take(*text).into_bytes();
             bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
             **text = String::from_utf8(bytes).unwrap();
-            assert!(
-                pair.decrypt(&changed, &asked()).is_err(),
-                "{name} at {position}"
-            );
+            assert!(pair.decrypt(&changed, &asked()).is_err(), "{name} at {position}");
         }
     }
 }
@@ -89,10 +80,7 @@ fn every_changed_bit_behind_the_encoding_is_refused_at_its_step() {
     let (pair, public) = pair();
     let reply = encrypt(&public, b"a model key", &ours()).unwrap();
     for at in 1..5 {
-        let length = URL_SAFE_NO_PAD
-            .decode(&*members(&mut reply.clone())[at].1)
-            .unwrap()
-            .len();
+        let length = URL_SAFE_NO_PAD.decode(&*members(&mut reply.clone())[at].1).unwrap().len();
         for bit in 0..length * 8 {
             let mut changed = reply.clone();
             let (name, text) = &mut members(&mut changed)[at];
@@ -111,10 +99,7 @@ fn every_changed_bit_behind_the_encoding_is_refused_at_its_step() {
 #[test]
 fn a_reply_for_another_key_is_refused() {
     let reply = encrypt(&pair().1, b"secret", &ours()).unwrap();
-    assert!(matches!(
-        pair().0.decrypt(&reply, &asked()),
-        Err(JweError::WrappedKey)
-    ));
+    assert!(matches!(pair().0.decrypt(&reply, &asked()), Err(JweError::WrappedKey)));
 }
 
 #[test]
@@ -123,10 +108,7 @@ fn a_reply_on_another_curve_is_refused() {
     let reply = encrypt(&other.public(), b"secret", &ours()).unwrap();
     assert!(matches!(
         pair().0.decrypt(&reply, &asked()),
-        Err(JweError::Curve {
-            got: "P-521",
-            expected: "P-256"
-        })
+        Err(JweError::Curve { got: "P-521", expected: "P-256" })
     ));
 }
 
@@ -134,10 +116,7 @@ fn a_reply_on_another_curve_is_refused() {
 fn a_reply_for_another_resource_is_refused() {
     let (pair, public) = pair();
     let other = ResourcePath::parse("acme/model-key/other").unwrap();
-    let extras = JweExtras {
-        resource: Some(other.clone()),
-        minimum_model_version: None,
-    };
+    let extras = JweExtras { resource: Some(other.clone()), minimum_model_version: None };
     let reply = encrypt(&public, b"secret", &extras).unwrap();
     assert!(matches!(
         pair.decrypt(&reply, &asked()),
@@ -154,15 +133,7 @@ fn a_foreign_reply_says_nothing_about_its_resource() {
 
 #[test]
 fn algorithms_off_the_list_are_refused() {
-    for alg in [
-        "none",
-        "dir",
-        "ECDH-ES",
-        "ECDH-ES+A128KW",
-        "RSA1_5",
-        "A256KW",
-        "ecdh-es+a256kw",
-    ] {
+    for alg in ["none", "dir", "ECDH-ES", "ECDH-ES+A128KW", "RSA1_5", "A256KW", "ecdh-es+a256kw"] {
         assert!(matches!(
             with_header(|header| header["alg"] = json!(alg)),
             Err(JweError::KeyAlgorithm { got }) if got == alg
@@ -210,28 +181,17 @@ fn malformed_headers_are_refused() {
         ("an array", &|_| "[]".to_owned()),
         ("empty", &|_| String::new()),
         ("text after it", &|epk| header(&epk) + "x"),
-        ("alg twice", &|epk| {
-            header(&epk).replacen('{', "{\"alg\":\"ECDH-ES+A256KW\",", 1)
-        }),
-        ("epk twice", &|epk| {
-            header(&epk).replacen('{', &format!("{{\"epk\":{epk},"), 1)
-        }),
-        ("alg missing", &|epk| {
-            header(&epk).replace("\"alg\":\"ECDH-ES+A256KW\",", "")
-        }),
-        ("private half", &|epk| {
-            header(&epk).replacen("{\"crv\"", "{\"d\":\"AA\",\"crv\"", 1)
-        }),
+        ("alg twice", &|epk| header(&epk).replacen('{', "{\"alg\":\"ECDH-ES+A256KW\",", 1)),
+        ("epk twice", &|epk| header(&epk).replacen('{', &format!("{{\"epk\":{epk},"), 1)),
+        ("alg missing", &|epk| header(&epk).replace("\"alg\":\"ECDH-ES+A256KW\",", "")),
+        ("private half", &|epk| header(&epk).replacen("{\"crv\"", "{\"d\":\"AA\",\"crv\"", 1)),
         ("version below zero", &|epk| {
             header(&epk).replacen('{', "{\"adyton.minimum-model-version\":-1,", 1)
         }),
     ];
     for (name, change) in cases {
         let result = with_header_text(change);
-        assert!(
-            matches!(result, Err(JweError::Header(_))),
-            "{name}: {result:?}"
-        );
+        assert!(matches!(result, Err(JweError::Header(_))), "{name}: {result:?}");
     }
     assert!(matches!(
         with_header(|header| header["adyton.resource"] = json!("../../etc")),
@@ -250,33 +210,14 @@ fn ephemeral_keys_are_refused_for_their_reason() {
     };
     assert_eq!(with("x", &zero), TeeKeyError::Point { curve: "P-256" });
     assert_eq!(with("y", &zero), TeeKeyError::Point { curve: "P-256" });
-    assert_eq!(
-        with("kty", "OKP"),
-        TeeKeyError::KeyType {
-            got: "OKP".to_owned()
-        }
-    );
-    assert_eq!(
-        with("crv", "P-384"),
-        TeeKeyError::Curve {
-            got: "P-384".to_owned()
-        }
-    );
-    let short = TeeKeyError::CoordinateLength {
-        member: "x",
-        got: 31,
-        expected: 32,
-    };
+    assert_eq!(with("kty", "OKP"), TeeKeyError::KeyType { got: "OKP".to_owned() });
+    assert_eq!(with("crv", "P-384"), TeeKeyError::Curve { got: "P-384".to_owned() });
+    let short = TeeKeyError::CoordinateLength { member: "x", got: 31, expected: 32 };
     assert_eq!(with("x", &URL_SAFE_NO_PAD.encode([1; 31])), short);
     let missing = with_header(|header| {
         header.as_object_mut().unwrap().remove("epk");
     });
-    assert!(matches!(
-        missing,
-        Err(JweError::EphemeralKey(TeeKeyError::Member {
-            member: "epk"
-        }))
-    ));
+    assert!(matches!(missing, Err(JweError::EphemeralKey(TeeKeyError::Member { member: "epk" }))));
 }
 
 #[test]
@@ -292,9 +233,7 @@ fn a_point_on_the_twist_is_refused() {
         });
         assert!(matches!(
             result,
-            Err(JweError::EphemeralKey(TeeKeyError::Point {
-                curve: "P-256"
-            }))
+            Err(JweError::EphemeralKey(TeeKeyError::Point { curve: "P-256" }))
         ));
     }
 }
@@ -328,10 +267,7 @@ fn a_cut_ciphertext_is_refused() {
     let (pair, public) = pair();
     let mut reply = encrypt(&public, b"secret", &ours()).unwrap();
     reply.ciphertext = String::new();
-    assert!(matches!(
-        pair.decrypt(&reply, &asked()),
-        Err(JweError::Content)
-    ));
+    assert!(matches!(pair.decrypt(&reply, &asked()), Err(JweError::Content)));
 }
 
 #[test]
@@ -395,9 +331,7 @@ fn the_longest_secret_fits_into_a_reply() {
     let (pair, public) = pair();
     let reply = encrypt(&public, &vec![7; MAX_SECRET], &ours()).unwrap();
     let body = serde_json::to_vec(&reply).unwrap();
-    let secret = pair
-        .decrypt(&JweResponse::parse(&body).unwrap(), &asked())
-        .unwrap();
+    let secret = pair.decrypt(&JweResponse::parse(&body).unwrap(), &asked()).unwrap();
     assert_eq!(secret.plaintext.len(), MAX_SECRET);
 }
 
@@ -416,10 +350,7 @@ fn what_is_unwrapped_does_not_show_the_secret() {
     let (pair, public) = pair();
     let reply = encrypt(&public, b"secret", &ours()).unwrap();
     let shown = format!("{:?}", pair.decrypt(&reply, &asked()).unwrap());
-    assert!(
-        !shown.contains("115") && !shown.contains("secret"),
-        "{shown}"
-    );
+    assert!(!shown.contains("115") && !shown.contains("secret"), "{shown}");
 }
 
 proptest! {

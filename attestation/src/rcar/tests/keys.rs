@@ -7,11 +7,7 @@ use crate::rcar::tee_key::Curve;
 use crate::rcar::{TeeKeyError, TeeKeyPair, TeePublicKey};
 
 fn jwk(key: &TeePublicKey) -> Map<String, Value> {
-    serde_json::to_value(key)
-        .unwrap()
-        .as_object()
-        .unwrap()
-        .clone()
+    serde_json::to_value(key).unwrap().as_object().unwrap().clone()
 }
 
 fn parse_with(member: &str, value: Value) -> Result<TeePublicKey, TeeKeyError> {
@@ -49,46 +45,29 @@ fn a_document_that_is_no_private_key_is_refused() {
     let der = pair().0.to_pkcs8().unwrap();
     let cut = &der[..der.len() - 1];
     for bytes in [&b""[..], b"\x30\x80", &[0; 64], cut] {
-        assert_eq!(
-            TeeKeyPair::from_pkcs8(bytes).err(),
-            Some(TeeKeyError::Pkcs8)
-        );
+        assert_eq!(TeeKeyPair::from_pkcs8(bytes).err(), Some(TeeKeyError::Pkcs8));
     }
 }
 
 #[test]
 fn a_key_that_left_its_tee_is_refused() {
     for member in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
-        assert_eq!(
-            parse_with(member, json!("AQAB")),
-            Err(TeeKeyError::Private),
-            "{member}"
-        );
+        assert_eq!(parse_with(member, json!("AQAB")), Err(TeeKeyError::Private), "{member}");
     }
 }
 
 #[test]
 fn members_that_would_not_be_bound_are_refused() {
     for member in ["kid", "use", "key_ops", "x5c", "KTY", ""] {
-        assert_eq!(
-            parse_with(member, json!("sig")),
-            Err(TeeKeyError::UnknownMember),
-            "{member}"
-        );
+        assert_eq!(parse_with(member, json!("sig")), Err(TeeKeyError::UnknownMember), "{member}");
     }
 }
 
 #[test]
 fn other_kinds_of_key_are_refused_by_name() {
-    let kty = |got: &str| TeeKeyError::KeyType {
-        got: got.to_owned(),
-    };
-    let crv = |got: &str| TeeKeyError::Curve {
-        got: got.to_owned(),
-    };
-    let alg = |got: &str| TeeKeyError::Algorithm {
-        got: got.to_owned(),
-    };
+    let kty = |got: &str| TeeKeyError::KeyType { got: got.to_owned() };
+    let crv = |got: &str| TeeKeyError::Curve { got: got.to_owned() };
+    let alg = |got: &str| TeeKeyError::Algorithm { got: got.to_owned() };
     for (member, value, error) in [
         ("kty", "RSA", kty("RSA")),
         ("kty", "OKP", kty("OKP")),
@@ -102,11 +81,7 @@ fn other_kinds_of_key_are_refused_by_name() {
         ("alg", "none", alg("none")),
         ("alg", "", alg("")),
     ] {
-        assert_eq!(
-            parse_with(member, json!(value)),
-            Err(error),
-            "{member} {value}"
-        );
+        assert_eq!(parse_with(member, json!(value)), Err(error), "{member} {value}");
     }
 }
 
@@ -115,15 +90,9 @@ fn a_missing_member_is_named() {
     for member in ["kty", "crv", "alg", "x", "y"] {
         let mut jwk = jwk(&pair().1);
         jwk.remove(member);
-        assert_eq!(
-            TeePublicKey::from_jwk(&jwk),
-            Err(TeeKeyError::Member { member })
-        );
+        assert_eq!(TeePublicKey::from_jwk(&jwk), Err(TeeKeyError::Member { member }));
         jwk.insert(member.to_owned(), json!(1));
-        assert_eq!(
-            TeePublicKey::from_jwk(&jwk),
-            Err(TeeKeyError::Member { member })
-        );
+        assert_eq!(TeePublicKey::from_jwk(&jwk), Err(TeeKeyError::Member { member }));
     }
 }
 
@@ -134,19 +103,11 @@ fn coordinates_of_another_length_are_refused() {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
     };
     for got in [0, 1, 31, 33, 66, 192] {
-        let expected = TeeKeyError::CoordinateLength {
-            member: "y",
-            got,
-            expected: 32,
-        };
+        let expected = TeeKeyError::CoordinateLength { member: "y", got, expected: 32 };
         assert_eq!(parse_with("y", json!(encode(&vec![0; got]))), Err(expected));
     }
     let long = "A".repeat(100_000);
-    let expected = TeeKeyError::CoordinateLength {
-        member: "x",
-        got: 100_000,
-        expected: 32,
-    };
+    let expected = TeeKeyError::CoordinateLength { member: "x", got: 100_000, expected: 32 };
     assert_eq!(parse_with("x", json!(long)), Err(expected));
 }
 
@@ -155,12 +116,7 @@ fn coordinates_in_another_encoding_are_refused() {
     let (x, _) = pair().1.coordinates();
     // The last of 43 characters carries four bits; `B` sets one that must be zero.
     let not_canonical = format!("{}B", &x[..42]);
-    for text in [
-        format!("{x}="),
-        format!("+{}", &x[1..]),
-        format!(" {}", &x[1..]),
-        not_canonical,
-    ] {
+    for text in [format!("{x}="), format!("+{}", &x[1..]), format!(" {}", &x[1..]), not_canonical] {
         assert_eq!(
             parse_with("x", json!(text)),
             Err(TeeKeyError::Base64 { member: "x" }),
@@ -180,11 +136,7 @@ fn points_off_the_curve_are_refused() {
         let (x, y) = other.coordinates();
         let foreign = if member == "x" { x } else { y };
         for value in [zero.as_str(), p, &foreign] {
-            assert_eq!(
-                parse_with(member, json!(value)),
-                Err(off.clone()),
-                "{member} {value}"
-            );
+            assert_eq!(parse_with(member, json!(value)), Err(off.clone()), "{member} {value}");
         }
     }
     // (0, 0) stands for the identity in some libraries.
@@ -196,10 +148,6 @@ fn points_off_the_curve_are_refused() {
 
 #[test]
 fn a_key_of_one_curve_does_not_parse_as_the_other() {
-    let refused = TeeKeyError::CoordinateLength {
-        member: "x",
-        got: 32,
-        expected: 66,
-    };
+    let refused = TeeKeyError::CoordinateLength { member: "x", got: 32, expected: 66 };
     assert_eq!(parse_with("crv", json!("P-521")), Err(refused));
 }

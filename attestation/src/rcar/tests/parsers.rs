@@ -17,9 +17,7 @@ fn parse_everything(bytes: &[u8]) {
     let _ = AttestResponse::parse(bytes);
     let _ = ErrorInformation::parse(bytes);
     if let Ok(reply) = JweResponse::parse(bytes) {
-        let _ = pair()
-            .0
-            .decrypt(&reply, &ResourcePath::parse("a/b/c").unwrap());
+        let _ = pair().0.decrypt(&reply, &ResourcePath::parse("a/b/c").unwrap());
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = ResourcePath::parse(text);
@@ -33,10 +31,7 @@ fn attestation() -> Attestation {
             format: "toml".into(),
             body: "algorithm = \"sha384\"\n".into(),
         }),
-        runtime_data: RuntimeData {
-            nonce: "nonce".into(),
-            tee_pubkey: pair().1,
-        },
+        runtime_data: RuntimeData { nonce: "nonce".into(), tee_pubkey: pair().1 },
         tee_evidence: TeeEvidence {
             primary_evidence: json!({ "quote": "AAAA" }),
             additional_evidence: String::new(),
@@ -56,16 +51,10 @@ fn member_names_are_those_of_the_protocol() {
     assert_eq!(names(&value), ["init-data", "runtime-data", "tee-evidence"]);
     assert_eq!(names(&value["init-data"]), ["body", "format"]);
     assert_eq!(names(&value["runtime-data"]), ["nonce", "tee-pubkey"]);
-    assert_eq!(
-        names(&value["tee-evidence"]),
-        ["additional_evidence", "primary_evidence"]
-    );
+    assert_eq!(names(&value["tee-evidence"]), ["additional_evidence", "primary_evidence"]);
     let request: Request =
         serde_json::from_str(r#"{"version":"0.4.0","tee":"tdx","extra-params":""}"#).unwrap();
-    assert_eq!(
-        names(&serde_json::to_value(request).unwrap()),
-        ["extra-params", "tee", "version"]
-    );
+    assert_eq!(names(&serde_json::to_value(request).unwrap()), ["extra-params", "tee", "version"]);
     let challenge = r#"{"nonce":"x","extra-params":""}"#;
     let parsed: ChallengeMessage = serde_json::from_str(challenge).unwrap();
     assert_eq!(serde_json::to_string(&parsed).unwrap(), challenge);
@@ -83,29 +72,11 @@ fn members_that_the_protocol_requires_are_required() {
         let mut cut = full.clone();
         cut[outer].as_object_mut().unwrap().remove(inner);
         let result = Attestation::parse(cut.to_string().as_bytes());
-        assert!(
-            matches!(
-                result,
-                Err(RcarError::Json {
-                    message: "attestation",
-                    ..
-                })
-            ),
-            "{inner}"
-        );
+        assert!(matches!(result, Err(RcarError::Json { message: "attestation", .. })), "{inner}");
     }
-    for absent in [
-        r#"{"version":"0.4.0","tee":"tdx"}"#,
-        r#"{"tee":"tdx","extra-params":{}}"#,
-    ] {
+    for absent in [r#"{"version":"0.4.0","tee":"tdx"}"#, r#"{"tee":"tdx","extra-params":{}}"#] {
         let result = Request::parse(absent.as_bytes());
-        assert!(matches!(
-            result,
-            Err(RcarError::Json {
-                message: "request",
-                ..
-            })
-        ));
+        assert!(matches!(result, Err(RcarError::Json { message: "request", .. })));
     }
 }
 
@@ -113,19 +84,9 @@ fn members_that_the_protocol_requires_are_required() {
 fn init_data_may_be_null_or_absent() {
     let mut value = serde_json::to_value(attestation()).unwrap();
     value["init-data"] = Value::Null;
-    assert_eq!(
-        Attestation::parse(value.to_string().as_bytes())
-            .unwrap()
-            .init_data,
-        None
-    );
+    assert_eq!(Attestation::parse(value.to_string().as_bytes()).unwrap().init_data, None);
     value.as_object_mut().unwrap().remove("init-data");
-    assert_eq!(
-        Attestation::parse(value.to_string().as_bytes())
-            .unwrap()
-            .init_data,
-        None
-    );
+    assert_eq!(Attestation::parse(value.to_string().as_bytes()).unwrap().init_data, None);
 }
 
 #[test]
@@ -136,12 +97,7 @@ fn a_refused_key_says_why_in_the_error() {
     });
     match Attestation::parse(value.to_string().as_bytes()) {
         Err(RcarError::Json { source, .. }) => {
-            assert!(
-                source
-                    .to_string()
-                    .contains("TEE keys of type RSA are refused"),
-                "{source}"
-            );
+            assert!(source.to_string().contains("TEE keys of type RSA are refused"), "{source}");
         }
         other => panic!("{other:?}"),
     }
@@ -158,10 +114,7 @@ fn bodies_beyond_their_bound_are_not_parsed() {
     let body = vec![b' '; MAX_RESPONSE + 1];
     assert!(matches!(
         JweResponse::parse(&body),
-        Err(RcarError::TooLong {
-            message: "resource reply",
-            ..
-        })
+        Err(RcarError::TooLong { message: "resource reply", .. })
     ));
 }
 
@@ -173,13 +126,7 @@ fn deep_nesting_is_refused() {
         "]".repeat(100_000)
     );
     let result = Request::parse(deep.as_bytes());
-    assert!(matches!(
-        result,
-        Err(RcarError::Json {
-            message: "request",
-            ..
-        })
-    ));
+    assert!(matches!(result, Err(RcarError::Json { message: "request", .. })));
 }
 
 #[test]
@@ -198,34 +145,16 @@ fn an_error_reply_keeps_its_form_and_our_member_is_optional() {
 #[test]
 fn init_data_have_the_digest_of_their_whole_body() {
     let body = "version = \"0.1.0\"\nalgorithm = \"sha384\"\n[data]\n\"a\" = \"b\"\n";
-    let init_data = InitData {
-        format: "toml".into(),
-        body: body.into(),
-    };
+    let init_data = InitData { format: "toml".into(), body: body.into() };
     let expected = ring::digest::digest(&ring::digest::SHA384, body.as_bytes());
     assert_eq!(init_data.digest().unwrap(), expected.as_ref());
     for (format, body, reason) in [
         ("json", "{}", "the format must be toml"),
-        (
-            "toml",
-            "algorithm",
-            "the body is not TOML with a member `algorithm`",
-        ),
-        (
-            "toml",
-            "version = 1",
-            "the body is not TOML with a member `algorithm`",
-        ),
-        (
-            "toml",
-            "algorithm = \"md5\"",
-            "the algorithm must be sha256, sha384 or sha512",
-        ),
+        ("toml", "algorithm", "the body is not TOML with a member `algorithm`"),
+        ("toml", "version = 1", "the body is not TOML with a member `algorithm`"),
+        ("toml", "algorithm = \"md5\"", "the algorithm must be sha256, sha384 or sha512"),
     ] {
-        let init_data = InitData {
-            format: format.into(),
-            body: body.into(),
-        };
+        let init_data = InitData { format: format.into(), body: body.into() };
         assert!(
             matches!(init_data.digest(), Err(RcarError::InitData { reason: r }) if r == reason)
         );
@@ -234,9 +163,7 @@ fn init_data_have_the_digest_of_their_whole_body() {
 
 #[test]
 fn a_token_does_not_show_in_debug_output() {
-    let response = AttestResponse {
-        token: "eyJ".to_owned(),
-    };
+    let response = AttestResponse { token: "eyJ".to_owned() };
     assert!(!format!("{response:?}").contains("eyJ"));
 }
 

@@ -22,40 +22,25 @@ fn exchanges() -> Vec<(String, Value)> {
         let required = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some()
             || (std::env::var_os("CI").is_some() && root.is_dir());
         assert!(!required, "recorded vectors are required here and missing");
-        println!(
-            "skipped: no recorded KBS exchanges at {}",
-            vectors.display()
-        );
+        println!("skipped: no recorded KBS exchanges at {}", vectors.display());
         return Vec::new();
     }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&vectors)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&vectors).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let exchanges: Vec<_> = files
         .iter()
         .map(|file| {
             let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-            (
-                name,
-                serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap(),
-            )
+            (name, serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
         })
         .collect();
-    assert_eq!(
-        exchanges.len(),
-        4,
-        "more recorded exchanges? raise this number"
-    );
+    assert_eq!(exchanges.len(), 4, "more recorded exchanges? raise this number");
     exchanges
 }
 
 fn from_pem(pem: &str) -> Vec<u8> {
-    let body: String = pem
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .collect();
+    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     STANDARD.decode(body).unwrap()
 }
 
@@ -77,11 +62,7 @@ fn the_hash_input_of_a_real_kbs_is_reproduced_to_the_byte() {
         let text = primary_runtime_data(&challenge.nonce, &key, additional);
         assert_eq!(text, exchange["hash_input"].as_str().unwrap(), "{name}");
         let digest = hex::encode(sha384(&text));
-        assert_eq!(
-            digest,
-            exchange["report_data_sha384_hex"].as_str().unwrap(),
-            "{name}"
-        );
+        assert_eq!(digest, exchange["report_data_sha384_hex"].as_str().unwrap(), "{name}");
         let mut padded = hex::decode(digest).unwrap();
         padded.extend_from_slice(&[0; 16]);
         assert_eq!(
@@ -113,10 +94,7 @@ fn rsa_is_refused_on_both_sides_with_the_reason() {
     for (_, exchange) in exchanges().iter().filter(|(_, e)| is_rsa(e)) {
         let jwk = exchange["tee_pubkey"].as_object().unwrap();
         let got = "RSA".to_owned();
-        assert_eq!(
-            TeePublicKey::from_jwk(jwk),
-            Err(TeeKeyError::KeyType { got })
-        );
+        assert_eq!(TeePublicKey::from_jwk(jwk), Err(TeeKeyError::KeyType { got }));
         let der = from_pem(exchange["tee_private_pkcs8_pem"].as_str().unwrap());
         assert_eq!(TeeKeyPair::from_pkcs8(&der).err(), Some(TeeKeyError::Pkcs8));
         let reply = serde_json::from_value(exchange["resource_response"].clone()).unwrap();
@@ -136,9 +114,7 @@ fn openssl_cases() -> Vec<Value> {
 }
 
 fn openssl_pair(case: &Value) -> TeeKeyPair {
-    let der = STANDARD
-        .decode(case["tee_private_pkcs8"].as_str().unwrap())
-        .unwrap();
+    let der = STANDARD.decode(case["tee_private_pkcs8"].as_str().unwrap()).unwrap();
     TeeKeyPair::from_pkcs8(&der).unwrap()
 }
 
@@ -146,20 +122,10 @@ fn openssl_pair(case: &Value) -> TeeKeyPair {
 fn hash_inputs_of_another_implementation_are_reproduced() {
     for case in openssl_cases() {
         let key = openssl_pair(&case).public();
-        assert_eq!(
-            serde_json::to_value(&key).unwrap(),
-            case["tee_pubkey"],
-            "{}",
-            case["name"]
-        );
+        assert_eq!(serde_json::to_value(&key).unwrap(), case["tee_pubkey"], "{}", case["name"]);
         let additional = case["additional_evidence"].as_str().unwrap();
         let text = primary_runtime_data(case["nonce"].as_str().unwrap(), &key, additional);
-        assert_eq!(
-            text,
-            case["hash_input"].as_str().unwrap(),
-            "{}",
-            case["name"]
-        );
+        assert_eq!(text, case["hash_input"].as_str().unwrap(), "{}", case["name"]);
         assert_eq!(hex::encode(sha384(&text)), case["sha384"].as_str().unwrap());
     }
 }
@@ -171,21 +137,10 @@ fn replies_of_another_implementation_are_decrypted() {
         let asked = case["resource"].as_str().unwrap_or("default/key/1");
         let asked = ResourcePath::parse(asked).unwrap();
         let secret = openssl_pair(&case).decrypt(&reply, &asked).unwrap();
-        assert_eq!(
-            secret.plaintext.as_slice(),
-            case["plaintext"].as_str().unwrap().as_bytes()
-        );
-        assert_eq!(
-            secret.minimum_model_version,
-            case["minimum_model_version"].as_u64()
-        );
+        assert_eq!(secret.plaintext.as_slice(), case["plaintext"].as_str().unwrap().as_bytes());
+        assert_eq!(secret.minimum_model_version, case["minimum_model_version"].as_u64());
         let stated = case["resource"].is_string();
-        assert_eq!(
-            secret.resource == ResourceBinding::Confirmed,
-            stated,
-            "{}",
-            case["name"]
-        );
+        assert_eq!(secret.resource == ResourceBinding::Confirmed, stated, "{}", case["name"]);
     }
 }
 
@@ -196,20 +151,14 @@ fn our_header_is_the_one_that_a_coco_client_serialises_again() {
     for case in openssl_cases() {
         let key = openssl_pair(&case).public();
         let extras = crate::rcar::JweExtras {
-            resource: case["resource"]
-                .as_str()
-                .map(|path| ResourcePath::parse(path).unwrap()),
+            resource: case["resource"].as_str().map(|path| ResourcePath::parse(path).unwrap()),
             minimum_model_version: case["minimum_model_version"].as_u64(),
         };
         let reply = crate::rcar::jwe::encrypt(&key, b"secret", &extras).unwrap();
         let header = String::from_utf8(URL_SAFE_NO_PAD.decode(&reply.protected).unwrap()).unwrap();
         let parsed: Value = serde_json::from_str(&header).unwrap();
-        let mut names: Vec<&String> = parsed
-            .as_object()
-            .unwrap()
-            .keys()
-            .filter(|n| *n != "alg" && *n != "enc")
-            .collect();
+        let mut names: Vec<&String> =
+            parsed.as_object().unwrap().keys().filter(|n| *n != "alg" && *n != "enc").collect();
         names.sort();
         let mut again = format!("{{\"alg\":{},\"enc\":{}", parsed["alg"], parsed["enc"]);
         for name in names {

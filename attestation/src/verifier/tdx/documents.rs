@@ -23,17 +23,10 @@ pub(super) fn tcb_info_statement(climb: &Climb<'_>) -> Result<(), VerifyError> {
             got: format!("{} version {}", shortened(&info.id), info.version),
         });
     }
-    current(
-        Document::TcbInfo,
-        climb.endorsements.tcb_info_dates(),
-        climb.now,
-    )?;
+    current(Document::TcbInfo, climb.endorsements.tcb_info_dates(), climb.now)?;
     let pce_id = hex::encode(&climb.pck.pce_id);
     if !info.pce_id.eq_ignore_ascii_case(&pce_id) {
-        return Err(VerifyError::PceId {
-            expected: shortened(&info.pce_id),
-            got: pce_id,
-        });
+        return Err(VerifyError::PceId { expected: shortened(&info.pce_id), got: pce_id });
     }
     Ok(())
 }
@@ -60,63 +53,29 @@ pub(super) fn qe_identity_statement(climb: &Climb<'_>) -> Result<(), VerifyError
             got: format!("{} version {}", shortened(&identity.id), identity.version),
         });
     }
-    current(
-        Document::QeIdentity,
-        climb.endorsements.qe_identity_dates(),
-        climb.now,
-    )?;
+    current(Document::QeIdentity, climb.endorsements.qe_identity_dates(), climb.now)?;
 
     let report = QeReport::read(&climb.evidence.quote().signature.qe_report);
-    let differs = |field, expected, got| {
-        Err(VerifyError::QeIdentity {
-            field,
-            expected,
-            got,
-        })
-    };
+    let differs = |field, expected, got| Err(VerifyError::QeIdentity { field, expected, got });
     if report.mrsigner != identity.mrsigner {
-        return differs(
-            "MRSIGNER",
-            hex::encode(identity.mrsigner),
-            hex::encode(report.mrsigner),
-        );
+        return differs("MRSIGNER", hex::encode(identity.mrsigner), hex::encode(report.mrsigner));
     }
     if report.isvprodid != identity.isvprodid {
-        return differs(
-            "ISVPRODID",
-            identity.isvprodid.to_string(),
-            report.isvprodid.to_string(),
-        );
+        return differs("ISVPRODID", identity.isvprodid.to_string(), report.isvprodid.to_string());
     }
     let miscselect = masked(&report.miscselect, &identity.miscselect_mask);
     if miscselect != masked(&identity.miscselect, &identity.miscselect_mask) {
-        return differs(
-            "MISCSELECT",
-            hex::encode(identity.miscselect),
-            hex::encode(miscselect),
-        );
+        return differs("MISCSELECT", hex::encode(identity.miscselect), hex::encode(miscselect));
     }
     let attributes = masked(&report.attributes, &identity.attributes_mask);
     if attributes != masked(&identity.attributes, &identity.attributes_mask) {
-        return differs(
-            "ATTRIBUTES",
-            hex::encode(identity.attributes),
-            hex::encode(attributes),
-        );
+        return differs("ATTRIBUTES", hex::encode(identity.attributes), hex::encode(attributes));
     }
     if report.is_debug() {
         return differs("ATTRIBUTES.DEBUG", "0".into(), "1".into());
     }
-    if !identity
-        .tcb_levels
-        .iter()
-        .any(|level| level.tcb.isvsvn <= report.isvsvn)
-    {
-        let lowest = identity
-            .tcb_levels
-            .iter()
-            .map(|level| level.tcb.isvsvn)
-            .min();
+    if !identity.tcb_levels.iter().any(|level| level.tcb.isvsvn <= report.isvsvn) {
+        let lowest = identity.tcb_levels.iter().map(|level| level.tcb.isvsvn).min();
         return differs(
             "ISVSVN",
             lowest.map_or_else(|| "none is listed".into(), |svn| format!("at least {svn}")),
@@ -139,23 +98,12 @@ pub(super) fn qe_identity_signature(climb: &Climb<'_>) -> Result<(), VerifyError
 }
 
 fn current(document: Document, dates: DocumentDates, now: UnixTime) -> Result<(), VerifyError> {
-    let DocumentDates {
-        issued,
-        next_update,
-    } = dates;
+    let DocumentDates { issued, next_update } = dates;
     if now < issued {
-        return Err(VerifyError::DocumentNotYetValid {
-            document,
-            issued,
-            now,
-        });
+        return Err(VerifyError::DocumentNotYetValid { document, issued, now });
     }
     if next_update < now {
-        return Err(VerifyError::DocumentExpired {
-            document,
-            next_update,
-            now,
-        });
+        return Err(VerifyError::DocumentExpired { document, next_update, now });
     }
     Ok(())
 }
@@ -173,9 +121,7 @@ fn signed(
         source,
     };
     let chain = Chain::parse_pem(chain_pem.as_bytes()).map_err(refused)?;
-    chain
-        .verify_direct(&climb.pck.anchor_link, climb.now)
-        .map_err(refused)?;
+    chain.verify_direct(&climb.pck.anchor_link, climb.now).map_err(refused)?;
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, chain.leaf.public_key())
         .verify(text.as_bytes(), signature)
         .map_err(|_| VerifyError::DocumentSignature { document })

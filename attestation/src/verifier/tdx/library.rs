@@ -42,15 +42,7 @@ fn claims(climb: &Climb<'_>, verified: QuoteClaims) -> Result<TdxClaims, VerifyE
     // the same, or one of them reads what the other did not verify.
     let body = &climb.evidence.quote().body;
     let seen = verified.report.as_td10().map(|td| {
-        (
-            td.mr_td,
-            td.rt_mr0,
-            td.rt_mr1,
-            td.rt_mr2,
-            td.rt_mr3,
-            td.mr_config_id,
-            td.report_data,
-        )
+        (td.mr_td, td.rt_mr0, td.rt_mr1, td.rt_mr2, td.rt_mr3, td.mr_config_id, td.report_data)
     });
     let ours = (
         body.mrtd.0,

@@ -85,23 +85,11 @@ impl<'a> Climb<'a> {
         td::header(evidence)?;
         let pck = PckCertificate::parse(evidence, anchors)?;
         let endorsements =
-            endorsements
-                .select(pck.fmspc, now)
-                .ok_or_else(|| VerifyError::NoEndorsements {
-                    fmspc: pck.fmspc,
-                    available: endorsements
-                        .entries()
-                        .take(8)
-                        .map(IntelEndorsements::fmspc)
-                        .collect(),
-                })?;
-        Ok(Self {
-            evidence,
-            pck,
-            endorsements,
-            now,
-            options,
-        })
+            endorsements.select(pck.fmspc, now).ok_or_else(|| VerifyError::NoEndorsements {
+                fmspc: pck.fmspc,
+                available: endorsements.entries().take(8).map(IntelEndorsements::fmspc).collect(),
+            })?;
+        Ok(Self { evidence, pck, endorsements, now, options })
     }
 
     /// The whole ladder but T18, at the cost of the library and a few comparisons.
@@ -131,9 +119,7 @@ pub(super) fn verify(
     options: &VerifyOptions,
 ) -> Result<TdxClaims, VerifyError> {
     let climb = Climb::prepare(evidence, endorsements, anchors, now, *options)?;
-    let claims = climb
-        .quick()
-        .map_err(|refusal| climb.first_failure().unwrap_or(refusal))?;
+    let claims = climb.quick().map_err(|refusal| climb.first_failure().unwrap_or(refusal))?;
     // T18, last: only what hardware signed is worth comparing.
     //= attestation/SPEC.md#1
     //# A Verifier MUST compare all 64 bytes of the report data in constant time.

@@ -38,19 +38,12 @@ impl PckCertificate {
             source,
         })?;
         let anchor = anchors.for_intel_chain(&chain);
-        let anchor_link = Link::parse(&anchor.der).map_err(|source| VerifyError::PckChain {
-            anchor: anchor.used.clone(),
-            source,
-        })?;
-        let extension = parse_pck_extension_with::<RingConfig>(&chain.leaf.der).map_err(|_| {
-            VerifyError::PckExtension {
-                member: "SGX extension",
-            }
-        })?;
-        let ppid: [u8; 16] = extension
-            .ppid
-            .try_into()
-            .map_err(|_| VerifyError::PckExtension { member: "PPID" })?;
+        let anchor_link = Link::parse(&anchor.der)
+            .map_err(|source| VerifyError::PckChain { anchor: anchor.used.clone(), source })?;
+        let extension = parse_pck_extension_with::<RingConfig>(&chain.leaf.der)
+            .map_err(|_| VerifyError::PckExtension { member: "SGX extension" })?;
+        let ppid: [u8; 16] =
+            extension.ppid.try_into().map_err(|_| VerifyError::PckExtension { member: "PPID" })?;
         Ok(Self {
             chain,
             anchor,
@@ -67,20 +60,14 @@ impl PckCertificate {
     pub(super) fn refuse_foreign(&self) -> Result<(), VerifyError> {
         self.chain
             .refuse_foreign(&self.anchor_link)
-            .map_err(|source| VerifyError::PckChain {
-                anchor: self.anchor.used.clone(),
-                source,
-            })
+            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
     }
 
     /// T2: from the PCK certificate to the anchor.
     pub(super) fn verify_chain(&self, now: UnixTime) -> Result<Vec<&Link>, VerifyError> {
         self.chain
             .verify(&self.anchor_link, now)
-            .map_err(|source| VerifyError::PckChain {
-                anchor: self.anchor.used.clone(),
-                source,
-            })
+            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
     }
 }
 
@@ -98,40 +85,25 @@ pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
         climb.now,
     )
     .map_err(refused("the PCK CA and the TCB signer"))?;
-    root_list
-        .refuse_listed(&pck.anchor_link)
-        .map_err(refused("the root CA"))?;
+    root_list.refuse_listed(&pck.anchor_link).map_err(refused("the root CA"))?;
 
     let intermediates = pck.verify_chain(climb.now)?;
     // The list of the PCK certificate's own issuer; an issuer above it is on the root's list.
     let issuer = intermediates.first().copied().unwrap_or(&pck.anchor_link);
-    let pck_list = RevocationList::verify(
-        "PCK CA's revocation list",
-        &collateral.pck_crl,
-        issuer,
-        climb.now,
-    )
-    .map_err(refused("the PCK certificate"))?;
-    pck_list
-        .refuse_listed(&pck.chain.leaf)
-        .map_err(refused("the PCK certificate"))?;
+    let pck_list =
+        RevocationList::verify("PCK CA's revocation list", &collateral.pck_crl, issuer, climb.now)
+            .map_err(refused("the PCK certificate"))?;
+    pck_list.refuse_listed(&pck.chain.leaf).map_err(refused("the PCK certificate"))?;
     for intermediate in intermediates {
-        root_list
-            .refuse_listed(intermediate)
-            .map_err(refused("the PCK CA"))?;
+        root_list.refuse_listed(intermediate).map_err(refused("the PCK CA"))?;
     }
     for (pem, subject) in [
         (&collateral.tcb_info_issuer_chain, "the TCB info's signer"),
-        (
-            &collateral.qe_identity_issuer_chain,
-            "the QE identity's signer",
-        ),
+        (&collateral.qe_identity_issuer_chain, "the QE identity's signer"),
     ] {
         // A chain that can't be read is refused by T4 or T5, with its name.
         if let Ok(chain) = Chain::parse_pem(pem.as_bytes()) {
-            root_list
-                .refuse_listed(&chain.leaf)
-                .map_err(refused(subject))?;
+            root_list.refuse_listed(&chain.leaf).map_err(refused(subject))?;
         }
     }
     Ok(())

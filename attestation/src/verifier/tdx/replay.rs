@@ -21,13 +21,8 @@ pub(in crate::verifier) fn replay(
     let mut record = Record::new();
     // A quote with anything but zeros after it was never parsed into `TdxEvidence`.
     record.set("T14", Outcome::Passed);
-    let climb = match Climb::prepare(
-        evidence,
-        endorsements,
-        anchors,
-        now,
-        VerifyOptions::default(),
-    ) {
+    let climb = match Climb::prepare(evidence, endorsements, anchors, now, VerifyOptions::default())
+    {
         Ok(climb) => climb,
         Err(refusal) => {
             record.prepare_failed(&refusal);
@@ -39,9 +34,7 @@ pub(in crate::verifier) fn replay(
     record.set("T16", Outcome::Passed);
     match climb.quick() {
         Ok(claims) => {
-            RUNGS
-                .iter()
-                .for_each(|(id, _)| record.set(id, Outcome::Passed));
+            RUNGS.iter().for_each(|(id, _)| record.set(id, Outcome::Passed));
             record.finish(Some(Claims::Tdx(Box::new(claims))))
         }
         Err(refusal) => {
@@ -66,34 +59,16 @@ fn outcome(id: &str, checked: Result<(), VerifyError>) -> Outcome {
 /// The rungs in the order of the climb, with their titles.
 const TITLES: [(&str, &str); 18] = [
     ("T14", "nothing but zero padding after the quote"),
-    (
-        "T1",
-        "quote of version 4 or 5, ECDSA P-256, TDX, Intel's quoting enclave",
-    ),
-    (
-        "T16",
-        "the Verifier has endorsements for this platform type",
-    ),
+    ("T1", "quote of version 4 or 5, ECDSA P-256, TDX, Intel's quoting enclave"),
+    ("T16", "the Verifier has endorsements for this platform type"),
     ("T2", "PCK certificate leads to a trusted root"),
-    (
-        "T3",
-        "nothing in the chain is revoked, and the lists are current",
-    ),
+    ("T3", "nothing in the chain is revoked, and the lists are current"),
     ("T4", "TCB info is signed, current, and for this platform"),
-    (
-        "T5",
-        "QE identity is signed, current, and describes this quoting enclave",
-    ),
-    (
-        "T6",
-        "QE report is signed by the PCK key and commits to the attestation key",
-    ),
+    ("T5", "QE identity is signed, current, and describes this quoting enclave"),
+    ("T6", "QE report is signed by the PCK key and commits to the attestation key"),
     ("T7", "quote is signed by the attestation key"),
     ("T8", "a TCB level covers the platform and is not revoked"),
-    (
-        "T9",
-        "TD is neither debuggable nor migratable, no reserved bit is set",
-    ),
+    ("T9", "TD is neither debuggable nor migratable, no reserved bit is set"),
     ("T10", "XFAM has known components only"),
     ("T12", "no service TD is bound"),
     ("T18", "report data are what the Verifier expected"),
@@ -111,11 +86,7 @@ impl Record {
     fn new() -> Self {
         let rungs = TITLES
             .iter()
-            .map(|&(id, title)| RungOutcome {
-                id,
-                title,
-                outcome: before(id),
-            })
+            .map(|&(id, title)| RungOutcome { id, title, outcome: before(id) })
             .collect();
         Self { rungs }
     }
@@ -138,21 +109,14 @@ impl Record {
     /// Rungs that look at the quote alone.
     fn independent(&mut self, evidence: &TdxEvidence) {
         self.set("T7", outcome("T7", signatures::quote_signature(evidence)));
-        self.set(
-            "T9",
-            outcome("T9", td::attributes(evidence, &VerifyOptions::default())),
-        );
+        self.set("T9", outcome("T9", td::attributes(evidence, &VerifyOptions::default())));
         self.set("T10", outcome("T10", td::xfam(evidence)));
         self.set("T12", outcome("T12", td::service_td(evidence)));
     }
 
     /// When every rung passed and the library refused all the same, say so and fail.
     fn refused_by_library(&mut self, refusal: &VerifyError) {
-        if self
-            .rungs
-            .iter()
-            .all(|rung| !matches!(rung.outcome, Outcome::Failed(_)))
-        {
+        if self.rungs.iter().all(|rung| !matches!(rung.outcome, Outcome::Failed(_))) {
             self.rungs.push(RungOutcome {
                 id: "T0",
                 title: "verification library agrees",
@@ -162,10 +126,7 @@ impl Record {
     }
 
     fn finish(self, claims: Option<Claims>) -> Ladder {
-        Ladder {
-            rungs: self.rungs,
-            claims,
-        }
+        Ladder { rungs: self.rungs, claims }
     }
 }
 

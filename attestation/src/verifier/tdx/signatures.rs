@@ -63,10 +63,7 @@ pub(super) fn qe_report_signature(
 ) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.chain.leaf.public_key())
-        .verify(
-            signature.qe_report.as_slice(),
-            &signature.qe_report_signature,
-        )
+        .verify(signature.qe_report.as_slice(), &signature.qe_report_signature)
         .map_err(|_| VerifyError::QeReportSignature)
 }
 

@@ -54,23 +54,19 @@ fn level_for(climb: &Climb<'_>, svn: TeeTcbSvn) -> Result<(), VerifyError> {
     let Some(identity) = module(info, svn)? else {
         return Ok(());
     };
-    let module_level = identity
-        .tcb_levels
-        .iter()
-        .find(|level| level.shortfall(&svn.0).is_none())
-        .ok_or_else(|| VerifyError::TdxModule {
-            field: "ISVSVN",
-            expected: identity
-                .tcb_levels
-                .iter()
-                .map(|level| level.tcb.isvsvn)
-                .min()
-                .map_or_else(
-                    || "none is listed".into(),
-                    |lowest| format!("at least {lowest}"),
-                ),
-            got: svn.0[0].to_string(),
-        })?;
+    let module_level =
+        identity.tcb_levels.iter().find(|level| level.shortfall(&svn.0).is_none()).ok_or_else(
+            || VerifyError::TdxModule {
+                field: "ISVSVN",
+                expected: identity
+                    .tcb_levels
+                    .iter()
+                    .map(|level| level.tcb.isvsvn)
+                    .min()
+                    .map_or_else(|| "none is listed".into(), |lowest| format!("at least {lowest}")),
+                got: svn.0[0].to_string(),
+            },
+        )?;
     if module_level.tcb_status == VendorStatus::Revoked {
         return Err(VerifyError::TcbRevoked);
     }
@@ -95,12 +91,8 @@ fn module(
     svn: TeeTcbSvn,
 ) -> Result<Option<&dcap_qvl::tcb_info::TdxModuleIdentity>, VerifyError> {
     info.tdx_module_identity(&svn.0).map_err(|_| {
-        let known: Vec<&str> = info
-            .tdx_module_identities
-            .iter()
-            .take(8)
-            .map(|module| module.id.as_str())
-            .collect();
+        let known: Vec<&str> =
+            info.tdx_module_identities.iter().take(8).map(|module| module.id.as_str()).collect();
         VerifyError::TdxModule {
             field: "version",
             expected: known.join(", "),
@@ -135,9 +127,7 @@ fn module_identity(climb: &Climb<'_>) -> Result<(), VerifyError> {
     }
     let number = |text: &str| -> Option<u64> {
         let mut bytes = [0; 8];
-        hex::decode_to_slice(text, &mut bytes)
-            .ok()
-            .map(|()| u64::from_le_bytes(bytes))
+        hex::decode_to_slice(text, &mut bytes).ok().map(|()| u64::from_le_bytes(bytes))
     };
     let seam = u64::from_le_bytes(body.seam_attributes);
     let fits = match (number(attributes), number(mask)) {

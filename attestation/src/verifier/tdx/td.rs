@@ -69,9 +69,9 @@ pub(super) fn xfam(evidence: &TdxEvidence) -> Result<(), VerifyError> {
 /// T12: no other TD was bound to this one, from where it could be reached.
 pub(super) fn service_td(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     match evidence.quote().body.generation.td15() {
-        Some(fields) if !fields.mrservicetd.is_zero() => Err(VerifyError::ServiceTd {
-            got: fields.mrservicetd,
-        }),
+        Some(fields) if !fields.mrservicetd.is_zero() => {
+            Err(VerifyError::ServiceTd { got: fields.mrservicetd })
+        }
         _ => Ok(()),
     }
 }

@@ -62,10 +62,9 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     let endorsements = endorsements(args)?;
     let anchors = anchors(args, context)?;
     let identity = match (&args.client_cert, &args.client_key) {
-        (Some(certificate), Some(key)) => Some(ClientIdentity {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }),
+        (Some(certificate), Some(key)) => {
+            Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
+        }
         _ => None,
     };
     let config = tls::provisional(identity.as_ref())?;
@@ -158,18 +157,12 @@ impl Expectation {
             // Without a policy: the strict defaults, and any of the given sets.
             None => {
                 let named = references.iter().map(|set| set.name.clone()).collect();
-                let policy = AppraisalPolicy {
-                    reference_values: named,
-                    ..AppraisalPolicy::default()
-                };
+                let policy =
+                    AppraisalPolicy { reference_values: named, ..AppraisalPolicy::default() };
                 (policy, 0)
             }
         };
-        Ok(Self::Asked {
-            references,
-            policy: Box::new(policy),
-            minimum_model_version,
-        })
+        Ok(Self::Asked { references, policy: Box::new(policy), minimum_model_version })
     }
 }
 
@@ -218,12 +211,7 @@ async fn observe(
         return Err(no_report(reply.status, &reply.body));
     }
     let report = AttestationReport::parse(&reply.body).map_err(|error| refused(&error))?;
-    Ok(Observed {
-        certificate,
-        spki_sha256,
-        exporter,
-        report,
-    })
+    Ok(Observed { certificate, spki_sha256, exporter, report })
 }
 
 fn no_report(status: StatusCode, body: &[u8]) -> Failure {
@@ -318,10 +306,7 @@ fn compare(
     expectation: &Expectation,
     at: UnixTime,
 ) -> (Comparison, Vec<Reason>) {
-    let Expectation::Asked {
-        references, policy, ..
-    } = expectation
-    else {
+    let Expectation::Asked { references, policy, .. } = expectation else {
         return (Comparison::NotAsked, Vec::new());
     };
     match appraise(verified, references, policy, at) {
@@ -354,10 +339,7 @@ fn model_reasons(
                 .into(),
         });
     }
-    if let Expectation::Asked {
-        minimum_model_version,
-        ..
-    } = expectation
+    if let Expectation::Asked { minimum_model_version, .. } = expectation
         && report.model.version < *minimum_model_version
     {
         reasons.push(Reason {

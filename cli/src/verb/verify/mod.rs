@@ -71,20 +71,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "TIME", requires = "evidence", value_parser = time)]
     at: Option<UnixTime>,
     /// PEM certificate that the sidecar's client CA issued
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "client_key",
-        conflicts_with = "evidence"
-    )]
+    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with = "evidence")]
     client_cert: Option<PathBuf>,
     /// PEM key of that certificate (mode 0600)
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "client_cert",
-        conflicts_with = "evidence"
-    )]
+    #[arg(long, value_name = "FILE", requires = "client_cert", conflicts_with = "evidence")]
     client_key: Option<PathBuf>,
     /// Reference Values to compare the measurements with, TOML; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
@@ -115,11 +105,9 @@ pub fn run(args: &VerifyArgs, context: &mut Context<'_>) -> Result<(), Failure> 
     match (&args.url, &args.evidence) {
         (Some(url), _) => live::run(url, args, context),
         (None, Some(evidence)) => stored::run(evidence, args, context),
-        (None, None) => Err(
-            Failure::new(Exit::Usage, "usage", "nothing to verify was named")
-                .expected("a URL, or --evidence FILE")
-                .remedy("adyton verify --help"),
-        ),
+        (None, None) => Err(Failure::new(Exit::Usage, "usage", "nothing to verify was named")
+            .expected("a URL, or --evidence FILE")
+            .remedy("adyton verify --help")),
     }
 }
 
@@ -169,28 +157,19 @@ fn anchors(args: &VerifyArgs, context: &mut Context<'_>) -> Result<TrustAnchors,
 }
 
 fn now() -> Result<UnixTime, Failure> {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|since| UnixTime(since.as_secs()))
-        .map_err(|error| {
-            Failure::new(
-                Exit::Internal,
-                "clock",
-                "this machine's clock stands before 1970",
-            )
-            .remedy("set the clock")
-            .caused_by(&error)
-        })
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| UnixTime(since.as_secs())).map_err(
+        |error| {
+            Failure::new(Exit::Internal, "clock", "this machine's clock stands before 1970")
+                .remedy("set the clock")
+                .caused_by(&error)
+        },
+    )
 }
 
 fn time(text: &str) -> Result<UnixTime, String> {
-    text.parse()
-        .map(UnixTime)
-        .ok()
-        .or_else(|| UnixTime::parse_rfc3339(text))
-        .ok_or_else(|| {
-            "expected RFC 3339 such as 2025-06-21T10:00:00Z, or seconds since 1970".to_owned()
-        })
+    text.parse().map(UnixTime).ok().or_else(|| UnixTime::parse_rfc3339(text)).ok_or_else(|| {
+        "expected RFC 3339 such as 2025-06-21T10:00:00Z, or seconds since 1970".to_owned()
+    })
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], String> {

@@ -31,12 +31,7 @@ pub(super) fn insecure(report: &AttestationReport, anchors: &TrustAnchors) -> Ve
         .into_iter()
         .map(|sha256| format!("this verification trusts the extra root {sha256}"))
         .collect();
-    all.extend(
-        report
-            .insecure
-            .iter()
-            .map(|said| format!("the sidecar says: {said}")),
-    );
+    all.extend(report.insecure.iter().map(|said| format!("the sidecar says: {said}")));
     all
 }
 
@@ -150,18 +145,12 @@ impl Page<'_> {
         let model = &report.model;
         facts.add(
             "model",
-            Cell::new(
-                Tone::Strong,
-                format!("{} version {}", model.name, model.version),
-            ),
+            Cell::new(Tone::Strong, format!("{} version {}", model.name, model.version)),
         );
         facts.add("model id", &model.id);
         facts.add("key", &model.kid);
         facts.add("manifest", hex::encode(report.manifest_digest));
-        facts.add(
-            "configuration",
-            shortened(&hex::encode(report.config_digest)),
-        );
+        facts.add("configuration", shortened(&hex::encode(report.config_digest)));
         facts.add("phase", &report.phase);
         facts.add("software", &report.software);
         facts.add("protections", protections(&report.protections));
@@ -186,15 +175,10 @@ fn protections(protections: &Protections) -> Cell {
         (protections.core_files, "CORE FILES on"),
         (protections.swap, "SWAP on"),
     ];
-    let missing: Vec<&str> = holes
-        .iter()
-        .filter(|(open, _)| *open)
-        .map(|(_, what)| *what)
-        .collect();
+    let missing: Vec<&str> =
+        holes.iter().filter(|(open, _)| *open).map(|(_, what)| *what).collect();
     if missing.is_empty() {
-        Cell::from(format!(
-            "{key_memory}; not dumpable, no core files, no swap"
-        ))
+        Cell::from(format!("{key_memory}; not dumpable, no core files, no swap"))
     } else {
         Cell::new(Tone::Warn, format!("{key_memory}; {}", missing.join(", ")))
     }

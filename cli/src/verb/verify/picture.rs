@@ -22,12 +22,7 @@ fn rung_row(rung: &RungOutcome) -> [Cell; 4] {
         Outcome::NotReached => (Tone::Dim, "·", Cell::new(Tone::Dim, "not reached")),
         Outcome::NotApplicable(why) => (Tone::Dim, "–", Cell::new(Tone::Dim, why)),
     };
-    [
-        Cell::new(tone, mark),
-        Cell::new(Tone::Dim, rung.id),
-        Cell::from(rung.title),
-        remark,
-    ]
+    [Cell::new(tone, mark), Cell::new(Tone::Dim, rung.id), Cell::from(rung.title), remark]
 }
 
 /// Whether the chain of signatures ended in a hardware vendor's root. Under an extra root the claims may be
@@ -70,10 +65,7 @@ fn tdx_facts(claims: &TdxClaims) -> Facts {
             claims.collateral.issued, claims.collateral.expires, claims.tcb_evaluation_data_number
         ),
     );
-    facts.add(
-        "platform",
-        format!("FMSPC {}, PPID {}", claims.fmspc, claims.ppid),
-    );
+    facts.add("platform", format!("FMSPC {}, PPID {}", claims.fmspc, claims.ppid));
     let registers = [
         ("MRTD", &claims.mrtd),
         ("RTMR0", &claims.rtmr0),
@@ -90,18 +82,13 @@ fn tdx_facts(claims: &TdxClaims) -> Facts {
             facts.add(name, shortened(&value.to_string()));
         }
     }
-    let attributes = match (
-        claims.td_attributes.is_debug(),
-        claims.td_attributes.is_migratable(),
-    ) {
-        (false, false) => Cell::from(format!(
-            "{} (no debug, not migratable)",
-            claims.td_attributes
-        )),
-        (true, _) => Cell::new(
-            Tone::Bad,
-            format!("{} DEBUG: keeps no secret", claims.td_attributes),
-        ),
+    let attributes = match (claims.td_attributes.is_debug(), claims.td_attributes.is_migratable()) {
+        (false, false) => {
+            Cell::from(format!("{} (no debug, not migratable)", claims.td_attributes))
+        }
+        (true, _) => {
+            Cell::new(Tone::Bad, format!("{} DEBUG: keeps no secret", claims.td_attributes))
+        }
         (false, true) => Cell::new(Tone::Warn, format!("{} migratable", claims.td_attributes)),
     };
     facts.add("TD attributes", attributes);
@@ -113,10 +100,7 @@ fn root(root: &AnchorUsed) -> Cell {
         AnchorUsed::Vendor => Cell::new(Tone::Good, "the vendor's root"),
         AnchorUsed::InsecureExtra { sha256 } => Cell::new(
             Tone::Warn,
-            format!(
-                "INSECURE extra root {}: proves nothing about hardware",
-                shortened(sha256)
-            ),
+            format!("INSECURE extra root {}: proves nothing about hardware", shortened(sha256)),
         ),
     }
 }

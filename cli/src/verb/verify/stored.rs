@@ -62,11 +62,7 @@ pub(super) fn run(
         "insecure": anchors.insecure_extra_roots(),
     });
     context.console.result(&text, &json)?;
-    if passed {
-        Ok(())
-    } else {
-        Err(refusal(&ladder))
-    }
+    if passed { Ok(()) } else { Err(refusal(&ladder)) }
 }
 
 fn verdict(ladder: &Ladder, paint: Paint) -> String {
@@ -96,11 +92,7 @@ pub(super) fn rejected(reasons: Vec<Reason>) -> Failure {
             "there are no Endorsements for this platform",
         )
     } else {
-        (
-            Exit::EvidenceRejected,
-            "evidence.rejected",
-            "the Evidence was refused",
-        )
+        (Exit::EvidenceRejected, "evidence.rejected", "the Evidence was refused")
     };
     let remedy = match exit {
         Exit::EndorsementsUnavailable => {
@@ -108,7 +100,5 @@ pub(super) fn rejected(reasons: Vec<Reason>) -> Failure {
         }
         _ => "",
     };
-    Failure::new(exit, code, message)
-        .remedy(remedy)
-        .reasons(reasons)
+    Failure::new(exit, code, message).remedy(remedy).reasons(reasons)
 }

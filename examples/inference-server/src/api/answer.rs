@@ -106,19 +106,13 @@ impl Heading {
     }
 
     fn document(&self, object: &str, choices: Value, usage: Value) -> Value {
-        let Self {
-            id, created, model, ..
-        } = self;
+        let Self { id, created, model, .. } = self;
         json!({ "id": id, "object": object, "created": created, "model": model, "choices": choices, "usage": usage })
     }
 }
 
 fn usage(finish: Finish) -> Value {
-    let Finish {
-        prompt_tokens,
-        completion_tokens,
-        ..
-    } = finish;
+    let Finish { prompt_tokens, completion_tokens, .. } = finish;
     json!({
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

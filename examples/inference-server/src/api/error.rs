@@ -29,13 +29,7 @@ const INVALID: &str = "invalid_request_error";
 impl ApiError {
     /// The `error` object of an answer's body, or of an event in a stream.
     pub fn body(&self) -> Value {
-        let Self {
-            message,
-            class,
-            param,
-            code,
-            ..
-        } = self;
+        let Self { message, class, param, code, .. } = self;
         json!({ "error": { "message": message, "type": class, "param": param, "code": code } })
     }
 
@@ -45,13 +39,7 @@ impl ApiError {
         param: Option<&str>,
         code: Option<&'static str>,
     ) -> Self {
-        Self {
-            status,
-            message,
-            class: INVALID,
-            param: param.map(str::to_owned),
-            code,
-        }
+        Self { status, message, class: INVALID, param: param.map(str::to_owned), code }
     }
 
     fn ours(status: StatusCode, message: &str, code: &'static str) -> Self {
@@ -66,12 +54,7 @@ impl ApiError {
 
     /// A member has a value that is not accepted; `message` says which are.
     pub fn value(param: &str, message: String) -> Self {
-        Self::invalid(
-            StatusCode::BAD_REQUEST,
-            message,
-            Some(param),
-            Some("invalid_value"),
-        )
+        Self::invalid(StatusCode::BAD_REQUEST, message, Some(param), Some("invalid_value"))
     }
 
     /// A member that has to be there is not.
@@ -90,12 +73,7 @@ impl ApiError {
         let message = format!(
             "`{param}` is not supported by this server; leave it out or set it to {expected}"
         );
-        Self::invalid(
-            StatusCode::BAD_REQUEST,
-            message,
-            Some(param),
-            Some("unsupported_parameter"),
-        )
+        Self::invalid(StatusCode::BAD_REQUEST, message, Some(param), Some("unsupported_parameter"))
     }
 
     /// A member that the API does not have.
@@ -103,12 +81,7 @@ impl ApiError {
         // A name can be as long as the body; the first of it is enough to find it.
         let shown: String = param.chars().take(64).collect();
         let message = format!("unrecognized request argument supplied: {shown}");
-        Self::invalid(
-            StatusCode::BAD_REQUEST,
-            message,
-            Some(&shown),
-            Some("unknown_parameter"),
-        )
+        Self::invalid(StatusCode::BAD_REQUEST, message, Some(&shown), Some("unknown_parameter"))
     }
 
     /// The body is not JSON, or not of the right form.
@@ -120,12 +93,7 @@ impl ApiError {
     /// The body could not be read to its end.
     pub fn unreadable_body() -> Self {
         let message = "the body could not be read to its end".to_owned();
-        Self::invalid(
-            StatusCode::BAD_REQUEST,
-            message,
-            None,
-            Some("unreadable_body"),
-        )
+        Self::invalid(StatusCode::BAD_REQUEST, message, None, Some("unreadable_body"))
     }
 
     /// The body is over the bound.
@@ -134,12 +102,7 @@ impl ApiError {
             "the body has more than {} bytes, the most this server reads",
             limits::MAX_BODY_BYTES
         );
-        Self::invalid(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            message,
-            None,
-            Some("request_too_large"),
-        )
+        Self::invalid(StatusCode::PAYLOAD_TOO_LARGE, message, None, Some("request_too_large"))
     }
 
     /// A path that the API does not have.
@@ -153,12 +116,7 @@ impl ApiError {
     /// A path of the API with a method it does not have.
     pub fn wrong_method(method: &Method, path: &str) -> Self {
         let message = format!("{path} does not take {method}");
-        Self::invalid(
-            StatusCode::METHOD_NOT_ALLOWED,
-            message,
-            None,
-            Some("method_not_supported"),
-        )
+        Self::invalid(StatusCode::METHOD_NOT_ALLOWED, message, None, Some("method_not_supported"))
     }
 
     /// Another model was asked for.
@@ -166,12 +124,7 @@ impl ApiError {
         let shown: String = name.chars().take(64).collect();
         let message =
             format!("the model `{shown}` does not exist here; this server has `{served}`");
-        Self::invalid(
-            StatusCode::NOT_FOUND,
-            message,
-            Some("model"),
-            Some("model_not_found"),
-        )
+        Self::invalid(StatusCode::NOT_FOUND, message, Some("model"), Some("model_not_found"))
     }
 
     /// The model folder is not open yet.
@@ -221,9 +174,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

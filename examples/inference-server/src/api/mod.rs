@@ -65,10 +65,7 @@ impl Api {
 
     /// Puts the model in place. From now on /health answers 200. A second model is ignored.
     pub fn serve_model(&self, engine: Engine) {
-        let loaded = Loaded {
-            engine: Arc::new(engine),
-            since: unix_time(),
-        };
+        let loaded = Loaded { engine: Arc::new(engine), since: unix_time() };
         if self.0.loaded.set(loaded).is_err() {
             tracing::warn!("a model is served already; the second was dropped");
         }
@@ -171,10 +168,8 @@ async fn log_request(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // Set by the sidecar from the client's certificate, and by nobody else.
-    let client = request
-        .headers()
-        .get("x-adyton-client-subject")
-        .and_then(|name| name.to_str().ok());
+    let client =
+        request.headers().get("x-adyton-client-subject").and_then(|name| name.to_str().ok());
     let client = client.map(str::to_owned);
     let response = next.run(request).await;
     tracing::info!(
@@ -186,8 +181,5 @@ async fn log_request(request: Request, next: Next) -> Response {
 
 /// Seconds since 1970; 0 on a machine whose clock stands before that.
 fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO)
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -134,13 +134,7 @@ const HARMLESS: [(&str, &[&str]); 17] = [
 ];
 
 /// Members that say who asks, and change no answer.
-const NOTES: [&str; 5] = [
-    "user",
-    "metadata",
-    "safety_identifier",
-    "prompt_cache_key",
-    "verbosity",
-];
+const NOTES: [&str; 5] = ["user", "metadata", "safety_identifier", "prompt_cache_key", "verbosity"];
 
 /// Reads the body of `POST /v1/completions`.
 ///
@@ -179,16 +173,12 @@ pub fn chat(body: &[u8], model_name: &str, engine: &Engine) -> Result<Wanted, Ap
     body.shared.for_model(model_name)?;
     let messages = body.messages.ok_or_else(|| ApiError::missing("messages"))?;
     if messages.is_empty() || messages.len() > MAX_MESSAGES {
-        let message = format!(
-            "`messages` has {} messages; expected 1 to {MAX_MESSAGES}",
-            messages.len()
-        );
+        let message =
+            format!("`messages` has {} messages; expected 1 to {MAX_MESSAGES}", messages.len());
         return Err(ApiError::value("messages", message));
     }
-    let messages = messages
-        .into_iter()
-        .map(MessageBody::into_message)
-        .collect::<Result<Vec<_>, _>>()?;
+    let messages =
+        messages.into_iter().map(MessageBody::into_message).collect::<Result<Vec<_>, _>>()?;
     let Some(template) = engine.template() else {
         let message = "this model has no chat template; use /v1/completions".to_owned();
         return Err(ApiError::value("messages", message));
@@ -200,16 +190,12 @@ pub fn chat(body: &[u8], model_name: &str, engine: &Engine) -> Result<Wanted, Ap
         )
     })?;
     let max_tokens = body.max_completion_tokens.or(body.shared.max_tokens);
-    body.shared
-        .into_wanted(Prompt::Rendered(rendered), max_tokens, engine)
+    body.shared.into_wanted(Prompt::Rendered(rendered), max_tokens, engine)
 }
 
 impl MessageBody {
     fn into_message(self) -> Result<Message, ApiError> {
-        if !matches!(
-            self.role.as_str(),
-            "system" | "developer" | "user" | "assistant"
-        ) {
+        if !matches!(self.role.as_str(), "system" | "developer" | "user" | "assistant") {
             let message =
                 "the role of a message must be system, developer, user or assistant".to_owned();
             return Err(ApiError::value("messages", message));
@@ -217,22 +203,14 @@ impl MessageBody {
         let content = match self.content {
             ContentBody::Text(text) => text,
             ContentBody::Parts(parts) => {
-                let texts = parts
-                    .into_iter()
-                    .map(|part| match (part.kind.as_str(), part.text) {
-                        ("text", Some(text)) => Ok(text),
-                        _ => Err(ApiError::value(
-                            "messages",
-                            "this model reads text only".to_owned(),
-                        )),
-                    });
+                let texts = parts.into_iter().map(|part| match (part.kind.as_str(), part.text) {
+                    ("text", Some(text)) => Ok(text),
+                    _ => Err(ApiError::value("messages", "this model reads text only".to_owned())),
+                });
                 texts.collect::<Result<String, _>>()?
             }
         };
-        Ok(Message {
-            role: self.role,
-            content,
-        })
+        Ok(Message { role: self.role, content })
     }
 }
 
@@ -254,10 +232,7 @@ impl SharedBody {
                 None => return Err(ApiError::unknown(name)),
                 Some((_, accepted)) if accepted.contains(&value.to_string().as_str()) => {}
                 Some((_, accepted)) => {
-                    return Err(ApiError::unsupported(
-                        name,
-                        accepted.first().unwrap_or(&"null"),
-                    ));
+                    return Err(ApiError::unsupported(name, accepted.first().unwrap_or(&"null")));
                 }
             }
         }
@@ -298,24 +273,11 @@ impl SharedBody {
                 let message = "`stream_options` is only allowed with `stream`: true".to_owned();
                 return Err(ApiError::value("stream_options", message));
             }
-            (
-                true,
-                Some(StreamOptions {
-                    include_usage: Some(true),
-                }),
-            ) => Delivery::StreamWithUsage,
+            (true, Some(StreamOptions { include_usage: Some(true) })) => Delivery::StreamWithUsage,
             (true, _) => Delivery::Stream,
         };
         let stops = stops(self.stop)?;
-        Ok(Wanted {
-            job: Job {
-                prompt,
-                max_tokens,
-                sampling,
-                stops,
-            },
-            delivery,
-        })
+        Ok(Wanted { job: Job { prompt, max_tokens, sampling, stops }, delivery })
     }
 }
 
@@ -323,10 +285,7 @@ fn in_range(param: &str, value: f64, least: f64, most: f64) -> Result<f64, ApiEr
     if (least..=most).contains(&value) {
         return Ok(value);
     }
-    Err(ApiError::value(
-        param,
-        format!("`{param}` is {value}; expected {least} to {most}"),
-    ))
+    Err(ApiError::value(param, format!("`{param}` is {value}; expected {least} to {most}")))
 }
 
 fn stops(stop: Option<OneOrMany>) -> Result<Vec<String>, ApiError> {
@@ -336,9 +295,7 @@ fn stops(stop: Option<OneOrMany>) -> Result<Vec<String>, ApiError> {
         Some(OneOrMany::Many(many)) => many,
     };
     if stops.len() > MAX_STOPS
-        || stops
-            .iter()
-            .any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES)
+        || stops.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES)
     {
         let message =
             format!("`stop` takes up to {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");

@@ -25,13 +25,9 @@ pub(super) async fn run(
     heading: Heading,
 ) -> Result<Response, ApiError> {
     // A place first, then a turn: those who wait are counted, and they are served in order.
-    let place = Arc::clone(&api.0.places)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::overloaded())?;
-    let slot = Arc::clone(&api.0.slots)
-        .acquire_owned()
-        .await
-        .map_err(|_| ApiError::internal())?;
+    let place =
+        Arc::clone(&api.0.places).try_acquire_owned().map_err(|_| ApiError::overloaded())?;
+    let slot = Arc::clone(&api.0.slots).acquire_owned().await.map_err(|_| ApiError::internal())?;
     let mut events = start(Arc::clone(engine), wanted.job, [place, slot]);
 
     // The status depends on whether the prompt fits, so the head waits for the first event.
@@ -45,11 +41,9 @@ pub(super) async fn run(
             let (text, finish) = collect(events).await?;
             Ok(Json(heading.whole(&text, finish)).into_response())
         }
-        Delivery::Stream | Delivery::StreamWithUsage => Ok(stream::response(
-            events,
-            heading,
-            wanted.delivery == Delivery::StreamWithUsage,
-        )),
+        Delivery::Stream | Delivery::StreamWithUsage => {
+            Ok(stream::response(events, heading, wanted.delivery == Delivery::StreamWithUsage))
+        }
     }
 }
 

@@ -27,18 +27,11 @@ pub(super) fn response(
     with_usage: bool,
 ) -> Response {
     let first = heading.first_chunk().iter().map(data).collect();
-    let events = EventStream {
-        events: Some(events),
-        heading,
-        with_usage,
-        ready: first,
-    };
+    let events = EventStream { events: Some(events), heading, with_usage, ready: first };
     let mut response = Response::new(Body::new(events));
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream; charset=utf-8"),
-    );
+    headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -59,14 +52,11 @@ impl EventStream {
             Some(Event::Text(text)) => self.ready.push_back(data(&self.heading.text_chunk(&text))),
             Some(Event::Finished(finish)) => {
                 self.events = None;
-                self.ready
-                    .push_back(data(&self.heading.last_chunk(finish.reason)));
+                self.ready.push_back(data(&self.heading.last_chunk(finish.reason)));
                 if self.with_usage {
-                    self.ready
-                        .push_back(data(&self.heading.usage_chunk(finish)));
+                    self.ready.push_back(data(&self.heading.usage_chunk(finish)));
                 }
-                self.ready
-                    .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
             }
             // The status is sent already, so an error is an event, and [DONE] does not follow it.
             other => {

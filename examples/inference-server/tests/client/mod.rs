@@ -29,19 +29,8 @@ where
         .header("content-type", "application/json")
         .body(body.into())
         .expect("the request is well formed");
-    let response = sender
-        .send_request(request)
-        .await
-        .expect("the server answers");
+    let response = sender.send_request(request).await.expect("the server answers");
     let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .expect("the body has an end")
-        .to_bytes();
-    Answer {
-        status,
-        body: String::from_utf8(body.to_vec()).expect("the body is UTF-8"),
-    }
+    let body = response.into_body().collect().await.expect("the body has an end").to_bytes();
+    Answer { status, body: String::from_utf8(body.to_vec()).expect("the body is UTF-8") }
 }

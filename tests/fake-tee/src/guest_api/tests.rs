@@ -13,11 +13,7 @@ const REPORT_DATA: std::ops::Range<usize> = 568..632;
 const RTMR3: std::ops::Range<usize> = 520..568;
 
 fn api(faults: &[Fault]) -> GuestApi {
-    GuestApi::new(
-        FakeTee::from_seed([1; 32], NOW),
-        TdProfile::default(),
-        faults.to_vec(),
-    )
+    GuestApi::new(FakeTee::from_seed([1; 32], NOW), TdProfile::default(), faults.to_vec())
 }
 
 fn ask(api: &GuestApi, method: &str, target: &str, body: &str) -> Response {
@@ -33,9 +29,7 @@ fn quote(response: &Response) -> Vec<u8> {
     assert_eq!(response.status, 200);
     let evidence: Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(evidence["cc_eventlog"], Value::Null);
-    STANDARD
-        .decode(evidence["quote"].as_str().unwrap())
-        .unwrap()
+    STANDARD.decode(evidence["quote"].as_str().unwrap()).unwrap()
 }
 
 #[test]
@@ -43,11 +37,7 @@ fn evidence_carries_the_runtime_data_in_every_encoding() {
     let api = api(&[]);
     let data: [u8; 64] = std::array::from_fn(|at| 0xff - at as u8);
     let url_safe = URL_SAFE_NO_PAD.encode(data);
-    let percent = STANDARD
-        .encode(data)
-        .replace('+', "%2B")
-        .replace('/', "%2f")
-        .replace('=', "%3D");
+    let percent = STANDARD.encode(data).replace('+', "%2B").replace('/', "%2f").replace('=', "%3D");
     for value in [url_safe, percent] {
         let target = format!("/aa/evidence?runtime_data={value}&encoding=base64");
         assert_eq!(quote(&ask(&api, "GET", &target, ""))[REPORT_DATA], data);
@@ -63,16 +53,8 @@ fn requests_that_the_real_server_refuses_are_refused() {
     let cases = [
         ("GET", "/aa/evidence".to_owned(), 400),
         ("GET", "/aa/evidence?encoding=base64".to_owned(), 400),
-        (
-            "GET",
-            "/aa/evidence?runtime_data=!&encoding=base64".to_owned(),
-            400,
-        ),
-        (
-            "GET",
-            "/aa/evidence?runtime_data=00&encoding=hex".to_owned(),
-            400,
-        ),
+        ("GET", "/aa/evidence?runtime_data=!&encoding=base64".to_owned(), 400),
+        ("GET", "/aa/evidence?runtime_data=00&encoding=hex".to_owned(), 400),
         ("GET", "/aa/evidence?runtime_data=%4".to_owned(), 400),
         ("GET", format!("/aa/evidence?runtime_data={long}"), 400),
         ("POST", "/aa/evidence?runtime_data=x".to_owned(), 405),
@@ -83,21 +65,14 @@ fn requests_that_the_real_server_refuses_are_refused() {
         ("GET", "/".to_owned(), 404),
     ];
     for (method, target, status) in cases {
-        assert_eq!(
-            ask(&api, method, &target, "").status,
-            status,
-            "{method} {target}"
-        );
+        assert_eq!(ask(&api, method, &target, "").status, status, "{method} {target}");
     }
 }
 
 #[test]
 fn peers_beyond_loopback_are_forbidden() {
-    let request = Request {
-        method: "GET".to_owned(),
-        target: "/info".to_owned(),
-        body: Vec::new(),
-    };
+    let request =
+        Request { method: "GET".to_owned(), target: "/info".to_owned(), body: Vec::new() };
     let peer = IpAddr::from([10, 0, 0, 1]);
     assert_eq!(api(&[]).answer(peer, &request).status, 403);
 }
@@ -134,10 +109,7 @@ fn heads_and_bodies_beyond_the_limits_are_refused_without_reading_them() {
     let head = |extra: &str| format!("POST /aa/aael HTTP/1.1\r\n{extra}\r\n\r\n");
     assert_eq!(status(head("content-length: 99999999")), Some(413));
     assert_eq!(status(head("content-length: -1")), Some(400));
-    assert_eq!(
-        status(head("content-length: 1\r\ncontent-length: 2")),
-        Some(400)
-    );
+    assert_eq!(status(head("content-length: 1\r\ncontent-length: 2")), Some(400));
     assert_eq!(status(head("transfer-encoding: chunked")), Some(400));
     assert_eq!(status("\0\0\0\0".to_owned()), Some(400));
 }
@@ -150,9 +122,7 @@ fn the_server_answers_over_a_socket() {
     thread::spawn(move || api(&[]).serve(&listener));
     for _ in 0..3 {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream
-            .write_all(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
