@@ -2,12 +2,11 @@
 //!
 //! In: a list of files ([`Work`]) and a number of threads. Out: every file begun once, each of its
 //! pieces done once, finished once when its last piece is; or the first error, after which no new
-//! piece is begun. Files are begun one after another, so that few are open at a time, however many
-//! there are; a large file is shared by all threads, small ones go to one thread each.
+//! piece is begun. Each thread works at a file of its own as long as there is one, so that no more
+//! files are open than there are threads; what is left of large ones is shared in the end.
 //!
 //! 2 MiB is one huge page: smaller pieces let two threads fault and zero the same one.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -134,14 +133,14 @@ struct State<W: Work> {
     /// Files that some thread is preparing: others wait for their pieces instead of leaving.
     beginning: usize,
     /// Files with pieces that nobody has taken, and the next such piece.
-    open: VecDeque<(Arc<Begun<W::File>>, u64)>,
+    open: Vec<(Arc<Begun<W::File>>, u64)>,
     stopped: bool,
     error: Option<W::Error>,
 }
 
 impl<W: Work> State<W> {
     fn new() -> Self {
-        Self { next_file: 0, beginning: 0, open: VecDeque::new(), stopped: false, error: None }
+        Self { next_file: 0, beginning: 0, open: Vec::new(), stopped: false, error: None }
     }
 }
 
@@ -160,10 +159,15 @@ impl<W: Work> Shared<'_, W> {
     fn worker(&self) {
         let _guard = StopOnPanic(self);
         let mut buffer = PieceBuffer::new();
-        while let Some(task) = self.next() {
+        let mut mine = None;
+        while let Some(task) = self.next(mine.as_ref()) {
             let done = match task {
-                Task::Begin(index) => self.begin(index),
-                Task::Piece(file, piece) => self.piece(&file, piece, &mut buffer),
+                Task::Begin(index) => self.begin(index).map(|begun| mine = Some(begun)),
+                Task::Piece(file, piece) => {
+                    let done = self.piece(&file, piece, &mut buffer);
+                    mine = Some(file);
+                    done
+                }
             };
             if let Err(error) = done {
                 self.stop(Some(error));
@@ -171,25 +175,29 @@ impl<W: Work> Shared<'_, W> {
         }
     }
 
-    fn next(&self) -> Option<Task<W::File>> {
+    /// 1. The file this thread is at. 2. A file nobody has begun: the kernel lets one thread at a
+    ///    time write to a file. 3. A file of another thread, when there are no more of their own.
+    fn next(&self, mine: Option<&Arc<Begun<W::File>>>) -> Option<Task<W::File>> {
         let mut state = self.lock();
         loop {
             if state.stopped {
                 return None;
             }
-            if let Some((file, next)) = state.open.front_mut() {
-                let (file, piece) = (Arc::clone(file), *next);
-                *next += 1;
-                if *next >= file.pieces {
-                    state.open.pop_front();
-                }
-                return Some(Task::Piece(file, piece));
-            }
-            if state.next_file < self.work.files() {
+            let at =
+                mine.and_then(|mine| state.open.iter().position(|(f, _)| Arc::ptr_eq(f, mine)));
+            if at.is_none() && state.next_file < self.work.files() {
                 let index = state.next_file;
                 state.next_file += 1;
                 state.beginning += 1;
                 return Some(Task::Begin(index));
+            }
+            if let Some((file, next)) = state.open.get_mut(at.unwrap_or(0)) {
+                let (file, piece) = (Arc::clone(file), *next);
+                *next += 1;
+                if *next >= file.pieces {
+                    state.open.retain(|(other, _)| !Arc::ptr_eq(other, &file));
+                }
+                return Some(Task::Piece(file, piece));
             }
             if state.beginning == 0 {
                 return None;
@@ -198,23 +206,19 @@ impl<W: Work> Shared<'_, W> {
         }
     }
 
-    fn begin(&self, index: usize) -> Result<(), W::Error> {
-        let begun = self.work.begin(index);
+    fn begin(&self, index: usize) -> Result<Arc<Begun<W::File>>, W::Error> {
+        let begun = self
+            .work
+            .begin(index)
+            .map(|(file, pieces)| Arc::new(Begun { file, pieces, left: AtomicU64::new(pieces) }));
         let mut state = self.lock();
         state.beginning -= 1;
-        let (file, pieces) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                drop(state);
-                self.changed.notify_all();
-                return Err(error);
-            }
-        };
-        let file = Arc::new(Begun { file, pieces, left: AtomicU64::new(pieces) });
-        state.open.push_back((file, 0));
+        if let Ok(begun) = &begun {
+            state.open.push((Arc::clone(begun), 0));
+        }
         drop(state);
         self.changed.notify_all();
-        Ok(())
+        begun
     }
 
     fn piece(
