@@ -386,6 +386,7 @@ async fn ask(
     let first = first.map(human_time).unwrap_or_default();
     story
         .step("stream", "streamed a completion on that connection")
+        .since(began)
         .done(format!("{pieces} pieces, the first after {first}"));
     story.fact(&json!({"prompt": PROMPT, "completion": text}));
     Ok(())

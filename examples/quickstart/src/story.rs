@@ -167,6 +167,13 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Counts from `began` on, for a step that is told once it is over.
+    #[must_use]
+    pub fn since(mut self, began: Instant) -> Self {
+        self.began = began;
+        self
+    }
+
     /// Shows `done` of `total` bytes.
     pub fn progress(&self, done: u64, total: u64) {
         if total == 0 {
