@@ -4,7 +4,7 @@
 //! [`AttestationReport`]. Report data of this endpoint is domain-separated from the broker's, so a
 //! report made here releases no key.
 //! Making Evidence is slow and the platform makes one at a time: callers wait in a bounded queue.
-//! Against: replay, relay, and using the endpoint to occupy the platform (SECURITY.md D10).
+//! Against: replay, relay, and using the endpoint to occupy the platform.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! In: its address, on loopback or a Unix socket. Out: connections (kept for reuse), and a
 //! [`Standing`] for probes. It sends nothing of a client's; [`forward`](crate::proxy::forward)
 //! does. Against: serving in front of a server that listens on the pod's address too, so that
-//! anybody can go around the sidecar (SECURITY.md D8).
+//! anybody can go around the sidecar.
 
 mod bypass;
 mod pool;
@@ -27,6 +27,8 @@ use crate::config::UpstreamConfig;
 /// A health answer longer than this is not read further.
 const MAX_HEALTH_BODY: usize = 64 * 1024;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest pause between two looks at a server that is down.
+const LOOK_AGAIN_WHEN_DOWN: Duration = Duration::from_millis(250);
 
 /// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +140,13 @@ impl Upstream {
     pub async fn watch(self) {
         loop {
             let standing = self.look().await;
+            let pause = match standing {
+                Standing::Up => self.config.health_interval,
+                // Who waits for a server to come up should not wait for us as well.
+                Standing::Down { .. } | Standing::Exposed { .. } => {
+                    self.config.health_interval.min(LOOK_AGAIN_WHEN_DOWN)
+                }
+            };
             self.standing.send_if_modified(|last| {
                 if *last == standing {
                     return false;
@@ -149,7 +158,7 @@ impl Upstream {
                 *last = standing;
                 true
             });
-            tokio::time::sleep(self.config.health_interval).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

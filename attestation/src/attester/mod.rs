@@ -202,7 +202,7 @@ pub enum AttesterError {
         source: EvidenceError,
     },
     /// The Evidence commits to other report data than was asked for.
-    #[error("{attester}: asked for evidence over {expected:?}, got it over {got:?}")]
+    #[error("{attester}: asked for evidence over {}, got it over {}", hex::encode(.expected.0), hex::encode(.got.0))]
     ReportData {
         /// The source that gave it.
         attester: &'static str,

@@ -109,19 +109,23 @@ impl Sidecar {
         Ok(admin)
     }
 
-    /// Waits until the proxy serves; returns its URL.
+    /// Waits until the mutual TLS port is bound; returns its URL.
     ///
     /// # Errors
     /// When the sidecar gives up first.
-    pub fn wait_until_serving(&mut self, admin: &str) -> Result<String> {
-        let proxy = self
-            .actor
-            .wait_until(&self.ready_file, |ready| ready["proxy"].as_str().map(str::to_owned))?;
+    pub fn wait_until_bound(&mut self) -> Result<String> {
+        self.actor.wait_until(&self.ready_file, |ready| ready["proxy"].as_str().map(str::to_owned))
+    }
+
+    /// Waits until the sidecar says that it and the inference server are ready.
+    ///
+    /// # Errors
+    /// When the sidecar gives up first.
+    pub fn wait_until_ready(&mut self, admin: &str) -> Result<()> {
         self.actor.poll("become ready", || {
             let reply = loopback::get(admin, "/readyz").ok()?;
             (reply.status == 200).then_some(())
-        })?;
-        Ok(proxy)
+        })
     }
 
     /// The refusal that ended the sidecar, from its last log line that carries a code.

@@ -319,10 +319,15 @@ fn serve(story: &mut Story, stage: &Stage, plan: &SidecarPlan) -> Result<(Sideca
     let model = plan.target.join("model");
     step.done(format!("{} in memory at {}", human_bytes(bytes_below(&model)?), model.display()));
 
-    let step = story.step("load", "inference server loaded them");
+    let step =
+        story.step("proxy", "opened the mutual TLS port, now that there is something to serve");
+    let proxy = sidecar.wait_until_bound()?;
+    step.done(&proxy);
+
+    let step = story.step("load", "inference server loaded the weights; sidecar is ready");
     let ready = stage.folder.join("server.ready.json");
     let listen = format!("unix:{}", text(&plan.upstream)?);
-    let mut server = stage.start(
+    let server = stage.start(
         "server",
         "adyton-example-server",
         &[
@@ -336,12 +341,8 @@ fn serve(story: &mut Story, stage: &Stage, plan: &SidecarPlan) -> Result<(Sideca
             MODEL_NAME,
         ],
     )?;
-    server.wait_until(&ready, |ready| ready["url"].as_str().map(str::to_owned))?;
+    sidecar.wait_until_ready(&admin)?;
     step.done("OpenAI API on a Unix socket");
-
-    let step = story.step("proxy", "mutual TLS in front of it");
-    let proxy = sidecar.wait_until_serving(&admin)?;
-    step.done(&proxy);
     Ok((sidecar, server, proxy))
 }
 

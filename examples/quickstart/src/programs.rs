@@ -1,7 +1,7 @@
 //! Builds the programs that the quickstart starts, with the cargo that runs it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -30,28 +30,29 @@ pub enum Profile {
 /// When cargo can't be run, fails, or does not say where it put a program.
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace_root()).args([
-        "build",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
-    for (package, program) in PROGRAMS {
-        cargo.args(["-p", package, "--bin", program]);
-    }
-    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("run cargo")?;
-    if !output.status.success() {
-        bail!("cargo build failed; its messages stand above");
-    }
-    let mut folder = None;
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: Value = serde_json::from_str(line).unwrap_or(Value::Null);
-        if let Some(path) = message["executable"].as_str() {
-            folder = Path::new(path).parent().map(Path::to_path_buf);
+    cargo.current_dir(workspace_root());
+    // Both select what the caller was built with, so that cargo chooses the same features and finds
+    // almost everything done.
+    match profile {
+        Profile::Release => {
+            cargo.args(["build", "--release", "-p", "quickstart", "--lib"]);
+            for (package, program) in PROGRAMS {
+                cargo.args(["-p", package, "--bin", program]);
+            }
+        }
+        Profile::Dev => {
+            cargo.args(["test", "--workspace", "--no-run"]);
         }
     }
+    let output = cargo
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run cargo")?;
+    if !output.status.success() {
+        bail!("cargo could not build the programs; its messages stand above");
+    }
+    let folder = String::from_utf8_lossy(&output.stdout).lines().find_map(folder_of_a_program);
     let folder = folder.context("cargo did not say where it put the programs")?;
     for (_, program) in PROGRAMS {
         if !folder.join(program).is_file() {
@@ -59,6 +60,14 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         }
     }
     Ok(folder)
+}
+
+/// Where cargo put a program, if `line` is its message about one.
+fn folder_of_a_program(line: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let is_program = message["target"]["kind"][0] == "bin" && message["profile"]["test"] == false;
+    let path = Path::new(message["executable"].as_str().filter(|_| is_program)?);
+    path.parent().map(Path::to_path_buf)
 }
 
 /// The root of the checkout this program was built from.

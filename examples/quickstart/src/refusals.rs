@@ -11,7 +11,7 @@ use crate::owner::Owner;
 use crate::stage::{Actor, Stage};
 use crate::story::Story;
 
-/// Exit codes of the sidecar that are wanted here (DESIGN, "Conventions").
+/// Exit codes of the sidecar that are wanted here; README, "Exit codes".
 const EVIDENCE_REJECTED: i32 = 10;
 const POLICY_DENIED: i32 = 11;
 const INTEGRITY_FAILURE: i32 = 14;

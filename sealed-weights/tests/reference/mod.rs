@@ -265,9 +265,22 @@ fn canonical(value: &Value) -> String {
 }
 
 pub fn pretty(manifest: &Value) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(manifest).unwrap();
+    let mut bytes = serde_json::to_vec_pretty(&sorted(manifest)).unwrap();
     bytes.push(b'\n');
     bytes
+}
+
+/// Members in the order of their names. serde_json keeps the order of insertion when any crate of the
+/// build asks for `preserve_order`, so the order of a `Map` says nothing.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: std::collections::BTreeMap<_, _> = members.iter().collect();
+            members.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Opens one file of a sealed folder, checking everything SPEC.md §7 says.

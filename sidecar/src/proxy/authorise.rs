@@ -4,7 +4,7 @@
 //! [`forward`](super::forward) demands. On HTTP/1.1 the [`gate`](super::gate) has judged the
 //! framing; here is what holds for both protocols.
 //! Against: clients of the CA that are not meant for this model; HTTP/2 requests that would turn
-//! into something else when written as HTTP/1.1 (SECURITY.md D2).
+//! into something else when written as HTTP/1.1.
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@
 //! SETTINGS, PRIORITY and WINDOW_UPDATE. This wrapper reads frame headers as they pass (9 bytes
 //! each, RFC 9113 §4.1) and ends a connection that sends more of them than an honest client does.
 //! It changes no byte and holds none back.
-//! Against: HTTP/2 control frame floods (SECURITY.md D5).
+//! Against: HTTP/2 control frame floods.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::io;

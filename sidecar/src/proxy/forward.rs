@@ -3,7 +3,7 @@
 //! In: [`Permitted`]. Out: the response, its body still arriving. Nothing is buffered or
 //! compressed; hop-by-hop headers end here, identity headers are removed in every spelling and
 //! then set from the client's certificate, framing is written anew by hyper.
-//! Against: identity and forwarding headers that a client made up (SECURITY.md D3); bodies without
+//! Against: identity and forwarding headers that a client made up; bodies without
 //! an end; a dead server that looks alive.
 
 use std::pin::Pin;

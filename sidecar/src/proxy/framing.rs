@@ -12,7 +12,7 @@
 //!            ▲                           ├─ Length(n) ── n bytes ──► Head
 //!            └─────────── Trailers ◄── 0 ┴─ ChunkSize ⇄ ChunkData ─ ChunkEnd
 //! ```
-//! Against: request smuggling and response desync (SECURITY.md D1).
+//! Against: request smuggling and response desync.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

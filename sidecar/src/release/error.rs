@@ -189,6 +189,14 @@ impl ReleaseError {
             exit,
         };
         match self {
+            Self::Attester(AttesterError::ReportData { .. }) => row(
+                "attest.report-data",
+                "attest",
+                "Evidence over the report data that was asked for",
+                "another process asked at the same moment, or the guest's source of Evidence lies; \
+                 start again, and if it happens again, trust this machine with nothing",
+                Exit::EvidenceRejected,
+            ),
             Self::Attester(error) => row(
                 "attest.no-evidence",
                 "attest",

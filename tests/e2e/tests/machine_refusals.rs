@@ -52,7 +52,11 @@ fn a_guest_that_answers_with_other_report_data_is_refused_before_the_broker_is_a
     let scene = Scene::set()?;
     let (_tee, url) = faulty_tee(&scene.stage, &scene.tee_state, "wrong-report-data")?;
     let ended = scene.refused_sidecar("wrong-report-data", |plan| plan.guest_api = url)?;
-    ensure!(ended.exit == EVIDENCE_REJECTED, "{}", ended.said);
+    ensure!(
+        ended.exit == EVIDENCE_REJECTED && ended.code == "attest.report-data",
+        "{}",
+        ended.said
+    );
     ensure!(ended.said.get("decision").is_none(), "the broker was asked: {}", ended.said);
     Ok(())
 }

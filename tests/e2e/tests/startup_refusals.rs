@@ -28,7 +28,7 @@ fn an_unknown_configuration_key_is_refused() -> Result<()> {
     let ended = scene.refused_sidecar("unknown-key", |plan| {
         plan.extra = "lissten = \"127.0.0.1:1\"\n".to_owned()
     })?;
-    expect(&ended, USAGE, "config.")
+    expect(&ended, USAGE, "config")
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_missing_client_ca_file_is_refused() -> Result<()> {
     let scene = Scene::set()?;
     let ended = scene
         .refused_sidecar("missing-ca", |plan| plan.client_ca = PathBuf::from("/nowhere/ca.pem"))?;
-    expect(&ended, USAGE, "config.")?;
+    expect(&ended, USAGE, "config")?;
     ensure!(ended.said.to_string().contains("/nowhere/ca.pem"), "{}", ended.said);
     Ok(())
 }
@@ -51,7 +51,7 @@ fn a_serving_key_that_others_can_read_is_refused() -> Result<()> {
     let ended = scene.refused_sidecar("readable-key", |plan| {
         plan.tls_extra = format!("certificate_file = {certificate:?}\nkey_file = {key:?}\n");
     })?;
-    expect(&ended, USAGE, "config.")?;
+    expect(&ended, USAGE, "config")?;
     ensure!(ended.said.to_string().contains("serving.key"), "{}", ended.said);
     Ok(())
 }
@@ -68,7 +68,7 @@ fn a_target_on_a_disk_is_refused() -> Result<()> {
         return Ok(());
     }
     let ended = scene.refused_sidecar("disk", |plan| plan.target = target)?;
-    expect(&ended, USAGE, "config.")
+    expect(&ended, USAGE, "config")
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_broker_that_nobody_answers_for_is_unreachable() -> Result<()> {
         plan.broker_url = "https://127.0.0.1:9".to_owned();
         plan.broker_extra = "retry_for_seconds = 1\n".to_owned();
     })?;
-    expect(&ended, BROKER_UNREACHABLE, "broker.")
+    expect(&ended, BROKER_UNREACHABLE, "attest.broker-unreachable")
 }
 
 #[test]

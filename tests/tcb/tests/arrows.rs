@@ -1,4 +1,4 @@
-//! Dependencies run one way (DESIGN, "Workspace"): the three programs know the two libraries, the
+//! Dependencies run one way (docs/decisions/0001): the three programs know the two libraries, the
 //! libraries know nobody, and nothing in the product knows `tests`, `examples` or `deploy`.
 
 use adyton_tcb::workspace_root;
