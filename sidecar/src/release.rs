@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use adyton_attestation::attester::{Attester, CocoAttester, DetectionOptions, TsmAttester, detect};
 use adyton_attestation::rcar::{
-    AttestResponse, ChallengeMessage, JweResponse, RcarClient, ResourcePath, TeeKeyPair,
+    AttestResponse, ChallengeMessage, JweResponse, RcarClient, ResourceBinding, ResourcePath,
+    TeeKeyPair,
 };
 use adyton_sealed_weights::{KeyId, ModelKey};
 
@@ -180,6 +181,10 @@ impl Attested {
             .rcar
             .unwrap(&resource, &reply)
             .map_err(|source| ReleaseError::Unwrap { kid: kid.clone(), source })?;
+        if unwrapped.resource == ResourceBinding::NotStated {
+            // Not fatal: a wrong key is refused by the key commitment of the model's recipient.
+            tracing::warn!(%resource, "the KBS does not say which resource it sent");
+        }
         let model_key = ModelKey::from_bytes(&mut unwrapped.plaintext, kid.clone())
             .map_err(ReleaseError::Key)?;
         watchers.metrics.broker_attempt("ok");

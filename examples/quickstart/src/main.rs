@@ -24,7 +24,7 @@ use quickstart::machine::{Sidecar, SidecarPlan, text};
 use quickstart::owner::{Owner, bytes_below, release_policy};
 use quickstart::programs::{self, Profile};
 use quickstart::refusals::{DEBUG_TD, OTHER_MEASUREMENT};
-use quickstart::stage::{Actor, Stage};
+use quickstart::stage::{Actor, Stage, end_in_order_when_interrupted, wait_for_interrupt};
 use quickstart::story::{Output, Story, human_bytes, human_time};
 use quickstart::traces::Needles;
 
@@ -62,6 +62,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
     story.block(&["Adyton: a model that nobody but an attested machine can read".to_owned()]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+
+    end_in_order_when_interrupted()?;
 
     // 1. The stage: programs, a simulated TEE with its own root, a broker that is told to trust it.
     story.chapter("1 The stage", "built here, nothing installed");
@@ -156,7 +158,7 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
     )?;
     drop(needles);
     if arguments.keep {
-        keep_running(story, &stage, &broker, &tee, &clients, &sidecar, &proxy)?;
+        keep_running(story, &stage, &broker, &tee, &clients, &sidecar, &proxy);
     }
     let step = story.step("drain", "sidecar told to end: drain, wipe");
     let code = sidecar.actor.stop()?;
@@ -408,7 +410,7 @@ fn keep_running(
     clients: &ClientCertificates,
     sidecar: &Sidecar,
     proxy: &str,
-) -> Result<()> {
+) {
     let verify = format!(
         "{} verify {proxy} --client-cert {} --client-key {} --bundle {} --insecure-extra-root {} --reference-values {}",
         stage.programs.join("adyton").display(),
@@ -445,18 +447,7 @@ fn keep_running(
         String::new(),
         "  Ctrl-C ends it and wipes everything.".to_owned(),
     ]);
-    wait_for_signal()
-}
-
-fn wait_for_signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        Ok(())
-    })
+    wait_for_interrupt();
 }
 
 fn now() -> Result<UnixTime> {

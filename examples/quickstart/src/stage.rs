@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,38 @@ use serde_json::Value;
 /// How long any program may take until it says it is ready, or to end when asked.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Set by Ctrl-C or SIGTERM; whoever waits for a program gives up then, and everything is torn down.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C and SIGTERM end the run in order, not at once.
+///
+/// # Errors
+/// When the handlers can't be installed.
+pub fn end_in_order_when_interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                INTERRUPTED.store(true, Ordering::Relaxed);
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM, which then count as heard.
+pub fn wait_for_interrupt() {
+    while !INTERRUPTED.swap(false, Ordering::Relaxed) {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
 
 /// Where the built programs and the run's files lie.
 #[derive(Debug)]
@@ -105,6 +138,9 @@ impl Actor {
                     self.name,
                     self.last_lines()
                 );
+            }
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                bail!("interrupted while {} was to {what}", self.name);
             }
             if began.elapsed() > PATIENCE {
                 bail!("{} did not {what} within {PATIENCE:?}\n{}", self.name, self.last_lines());

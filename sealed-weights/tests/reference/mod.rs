@@ -275,7 +275,7 @@ pub fn pretty(manifest: &Value) -> Vec<u8> {
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
-            let members: std::collections::BTreeMap<_, _> = members.iter().collect();
+            let members: BTreeMap<_, _> = members.iter().collect();
             members.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
         }
         Value::Array(items) => items.iter().map(sorted).collect(),

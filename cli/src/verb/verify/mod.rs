@@ -58,7 +58,7 @@ pub enum BindingArg {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("subject").required(true).args(["url", "evidence"]))]
 pub struct VerifyArgs {
-    /// The sidecar's mTLS URL, https://HOST[:PORT]
+    /// The sidecar's mTLS URL, `https://HOST:PORT`; the port may be left out
     #[arg(value_name = "URL")]
     url: Option<String>,
     /// Evidence in a file: a raw quote, its hex, the KBS's JSON or a saved attestation report
