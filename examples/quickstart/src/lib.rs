@@ -1,10 +1,11 @@
 //! The parts of the quickstart, so that end-to-end tests can set up the same stage.
 //!
-//! [`stage`] starts real programs and always stops them; [`programs`] builds them; [`owner`] and
-//! [`machine`] play the model owner and the confidential machine; [`client`] is the caller;
+//! [`stage`] starts real programs and always stops them; [`programs`] builds them; [`cast`]
+//! starts the simulated hardware and the broker; [`owner`] and [`machine`] play the model owner and the confidential machine; [`client`] is the caller;
 //! [`traces`] looks for secrets in memory; [`story`] tells it all.
 
 pub mod attested_key;
+pub mod cast;
 pub mod client;
 pub mod client_certificates;
 pub mod closing;

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::json;
 
+use quickstart::cast::{Broker, SimulatedTee};
 use quickstart::client::{Connection, Trust};
 use quickstart::client_certificates::ClientCertificates;
 use quickstart::machine::{Sidecar, SidecarPlan, text};
@@ -81,8 +82,12 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
             format!("make a folder in {MEMORY_BACKED}; it must exist and be a tmpfs")
         })?;
     let stage = Stage { programs, folder: folder.path().to_path_buf() };
-    let tee = SimulatedTee::start(story, &stage)?;
-    let broker = Broker::start(story, &stage, &tee)?;
+    let step = story.step("fake-tee", "simulated TDX machine with a root of its own");
+    let tee = SimulatedTee::start(&stage)?;
+    step.done(format!("CoCo guest API at {}", tee.url));
+    let step = story.step("broker", "key broker with its own CA and root key");
+    let broker = Broker::start(&stage, &tee)?;
+    step.done(format!("KBS protocol 0.4.0 at {}", broker.kbs_url));
     let clients = ClientCertificates::create(&stage.folder.join("client"))?;
 
     // 2. The owner: a key that stays in the broker, a sealed model, what is right, who may have it.
@@ -173,89 +178,6 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
         .block(&[String::new(), "  Every step and every refusal came out as expected.".to_owned()]);
     story.fact(&json!({"outcome": "ok", "seconds": story.elapsed().as_secs_f64()}));
     Ok(())
-}
-
-/// The stand-in for the hardware.
-struct SimulatedTee {
-    actor: Actor,
-    url: String,
-    state: PathBuf,
-    root: PathBuf,
-    bundle: PathBuf,
-    reference_values: PathBuf,
-}
-
-impl SimulatedTee {
-    fn start(story: &mut Story, stage: &Stage) -> Result<Self> {
-        let step = story.step("fake-tee", "simulated TDX machine with a root of its own");
-        let state = stage.folder.join("tee");
-        let ready = stage.folder.join("tee.ready.json");
-        let mut actor = stage.start(
-            "fake-tee",
-            "adyton-fake-tee",
-            &[
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--state",
-                text(&state)?,
-                "--ready-file",
-                text(&ready)?,
-            ],
-        )?;
-        let [url, root, bundle, reference_values] = actor.wait_until(&ready, |ready| {
-            let word = |key: &str| ready[key].as_str().map(str::to_owned);
-            Some([word("url")?, word("root")?, word("bundle")?, word("reference_values")?])
-        })?;
-        step.done(format!("CoCo guest API at {url}"));
-        Ok(Self {
-            actor,
-            url,
-            state,
-            root: root.into(),
-            bundle: bundle.into(),
-            reference_values: reference_values.into(),
-        })
-    }
-}
-
-/// The running broker.
-struct Broker {
-    actor: Actor,
-    owner: Owner,
-    kbs_url: String,
-}
-
-impl Broker {
-    fn start(story: &mut Story, stage: &Stage, tee: &SimulatedTee) -> Result<Self> {
-        let step = story.step("broker", "key broker with its own CA and root key");
-        let config = stage.folder.join("broker.toml");
-        fs::write(
-            &config,
-            format!(
-                "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nstate_dir = {:?}\n\
-                 server_names = [\"localhost\", \"127.0.0.1\"]\n\n\
-                 [endorsements]\nbundle_files = [{:?}]\n\n\
-                 [verifier]\n# The simulated hardware. Never in production.\ninsecure_extra_roots = [{:?}]\n",
-                stage.folder.join("broker"),
-                tee.bundle,
-                tee.root
-            ),
-        )?;
-        let ready = stage.folder.join("broker.ready.json");
-        let mut actor = stage.start(
-            "broker",
-            "adyton-broker",
-            &["--config", text(&config)?, "--ready-file", text(&ready)?],
-        )?;
-        let [kbs_url, admin_url, ca_file, token_file] = actor.wait_until(&ready, |ready| {
-            let word = |key: &str| ready[key].as_str().map(str::to_owned);
-            Some([word("kbs")?, word("admin")?, word("ca_file")?, word("token_file")?])
-        })?;
-        step.done(format!("KBS protocol 0.4.0 at {kbs_url}"));
-        let owner = Owner { admin_url, ca_file: ca_file.into(), token_file: token_file.into() };
-        Ok(Self { actor, owner, kbs_url })
-    }
 }
 
 fn own_and_seal(

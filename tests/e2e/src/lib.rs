@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
+use quickstart::cast::{Broker, SimulatedTee};
 use quickstart::client_certificates::ClientCertificates;
 use quickstart::machine::{Sidecar, SidecarPlan, text};
 use quickstart::owner::{Owner, release_policy};
@@ -38,9 +39,10 @@ pub struct Scene {
     pub sealed: PathBuf,
     /// Whom the sidecar lets in.
     pub clients: ClientCertificates,
+    // Dropped in this order: the programs end before their folders go.
+    _actors: [Actor; 2],
     memory: TempDir,
     _folder: TempDir,
-    _actors: [Actor; 2],
 }
 
 impl Scene {
@@ -53,63 +55,25 @@ impl Scene {
         let memory = tempfile::Builder::new().prefix("adyton-e2e-").tempdir_in("/dev/shm")?;
         let stage =
             Stage { programs: built_programs()?.clone(), folder: folder.path().to_path_buf() };
-        let tee_state = stage.folder.join("tee");
-        let ready = stage.folder.join("tee.json");
-        let mut tee = stage.start(
-            "tee",
-            "adyton-fake-tee",
-            &[
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--state",
-                text(&tee_state)?,
-                "--ready-file",
-                text(&ready)?,
-            ],
-        )?;
-        let tee_said = tee.wait_until(&ready, |ready| Some(ready.clone()))?;
-
-        let config = stage.folder.join("broker.toml");
-        fs::write(
-            &config,
-            format!(
-                "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nstate_dir = {:?}\n\
-                 [endorsements]\nbundle_files = [{}]\n[verifier]\ninsecure_extra_roots = [{}]\n",
-                stage.folder.join("broker"),
-                tee_said["bundle"],
-                tee_said["root"]
-            ),
-        )?;
-        let ready = stage.folder.join("broker.json");
-        let mut broker = stage.start(
-            "broker",
-            "adyton-broker",
-            &["--config", text(&config)?, "--ready-file", text(&ready)?],
-        )?;
-        let broker_said = broker.wait_until(&ready, |ready| Some(ready.clone()))?;
-        let owner = Owner {
-            admin_url: word(&broker_said, "admin")?,
-            ca_file: word(&broker_said, "ca_file")?.into(),
-            token_file: word(&broker_said, "token_file")?.into(),
-        };
+        let tee = SimulatedTee::start(&stage)?;
+        let broker = Broker::start(&stage, &tee)?;
         let clients = ClientCertificates::create(&stage.folder.join("client"))?;
         let mut scene = Self {
-            guest_api: word(&tee_said, "url")?,
-            broker_url: word(&broker_said, "kbs")?,
+            guest_api: tee.url,
+            broker_url: broker.kbs_url,
             sealed: PathBuf::new(),
             stage,
-            owner,
-            tee_state,
+            owner: broker.owner,
+            tee_state: tee.state,
             clients,
+            _actors: [tee.actor, broker.actor],
             memory,
             _folder: folder,
-            _actors: [tee, broker],
         };
         scene.owner.adyton(&scene.stage, &["key", "create", KEY])?;
         scene.sealed = scene.seal("sealed", MODEL, 2)?;
-        let references = word(&tee_said, "reference_values")?;
-        let added = scene.owner.adyton(&scene.stage, &["reference-values", "add", &references])?;
+        let references = text(&tee.reference_values)?;
+        let added = scene.owner.adyton(&scene.stage, &["reference-values", "add", references])?;
         let policy = release_policy(KEY, &word(&added, "name")?);
         scene.apply_policy(&policy)?;
         Ok(scene)
