@@ -30,6 +30,9 @@ use crate::broker::Broker;
 use crate::config::HttpLimits;
 
 /// Longest TLS handshake.
+/// Longest life of a connection. An exchange takes seconds; who keeps a place longer, perhaps without
+/// reading, keeps it from others. Longer than the longest `limits.request_timeout_seconds`.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(900);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the head of a request, also between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -198,8 +201,10 @@ async fn connection(
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(peer = %address, %error, "connection ended early");
+    match tokio::time::timeout(MAX_CONNECTION_AGE, watcher.watch(served)).await {
+        Ok(Err(error)) => tracing::debug!(peer = %address, %error, "connection ended early"),
+        Err(_) => tracing::debug!(peer = %address, "connection ended at its age limit"),
+        Ok(Ok(())) => {}
     }
     true
 }

@@ -22,9 +22,10 @@ use crate::error::StartupError;
 use crate::store::{Row, RowWriter, Store, StoreError, Table};
 
 const HEAD: Row<'static> = Row::new("audit-head");
-/// Records of refusals that may be written at once, and how fast the ration grows again.
+/// Records of refusals that may be written at once, and how fast the ration grows again: at most some
+/// 8,600 records and 3 MB a day, so that strangers can't fill the disk that releases need.
 const REFUSAL_BURST: u32 = 200;
-const REFUSAL_INTERVAL: Duration = Duration::from_millis(100);
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a decision came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

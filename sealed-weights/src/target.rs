@@ -416,11 +416,15 @@ impl Staging<'_> {
             RenameFlags::NOREPLACE,
         )
         .map_err(failed("publish the model from"))?;
-        rustix::fs::unlinkat(&self.folder, PARTS_NAME, AtFlags::REMOVEDIR)
-            .and_then(|()| {
+        let emptied =
+            rustix::fs::unlinkat(&self.folder, PARTS_NAME, AtFlags::REMOVEDIR).and_then(|()| {
                 rustix::fs::unlinkat(&self.target.folder, &self.name, AtFlags::REMOVEDIR)
-            })
-            .map_err(failed("remove"))
+            });
+        emptied.map_err(|error| {
+            // Refused, so nothing may stay; the first failure is the one to tell of.
+            let _ = wipe(&self.target.folder, MODEL_NAME, &self.path);
+            failed("remove")(error)
+        })
     }
 
     /// Wipes everything that was written so far.

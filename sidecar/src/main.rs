@@ -21,7 +21,7 @@ A configuration:
   listen = \"0.0.0.0:8443\"
   admin_listen = \"127.0.0.1:9443\"
   [broker]
-  url = \"https://broker.example:8080\"
+  url = \"https://broker.example:8443\"
   ca_file = \"/etc/adyton/broker-ca.pem\"
   [model]
   source = \"/models/kjv.sealed\"

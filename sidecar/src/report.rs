@@ -65,8 +65,8 @@ impl Question {
 /// Makes reports for one serving key.
 pub struct Reporter {
     attester: Arc<dyn Attester>,
-    one_at_a_time: Mutex<()>,
-    queue: Semaphore,
+    one_at_a_time: Arc<Mutex<()>>,
+    queue: Arc<Semaphore>,
     board: Arc<PhaseBoard>,
     facts: Facts,
 }
@@ -85,8 +85,8 @@ impl Reporter {
     pub fn new(ready: &Ready, spki_sha256: [u8; 32], queue: usize) -> Self {
         Self {
             attester: ready.attester(),
-            one_at_a_time: Mutex::new(()),
-            queue: Semaphore::new(queue),
+            one_at_a_time: Arc::new(Mutex::new(())),
+            queue: Arc::new(Semaphore::new(queue)),
             board: ready.board(),
             facts: Facts {
                 spki_sha256,
@@ -109,8 +109,9 @@ impl Reporter {
         question: Question,
         exporter: [u8; 32],
     ) -> Result<serde_json::Value, ProxyError> {
-        let _place = self.queue.try_acquire().map_err(|_| ProxyError::ReportsBusy)?;
-        let _turn = self.one_at_a_time.lock().await;
+        let queue = Arc::clone(&self.queue);
+        let place = queue.try_acquire_owned().map_err(|_| ProxyError::ReportsBusy)?;
+        let turn = Arc::clone(&self.one_at_a_time).lock_owned().await;
         let channel = match question.level {
             BindingLevel::Certificate => ChannelBinding::Certificate,
             BindingLevel::Channel => ChannelBinding::Exporter(exporter),
@@ -124,7 +125,13 @@ impl Reporter {
         }
         .report_data();
         let attester = Arc::clone(&self.attester);
-        let evidence = tokio::task::spawn_blocking(move || attester.collect(&report_data))
+        let collecting = tokio::task::spawn_blocking(move || {
+            // Held where the platform works: a client that goes away ends neither the work nor its
+            // place in the queue.
+            let _held = (place, turn);
+            attester.collect(&report_data)
+        });
+        let evidence = collecting
             .await
             .map_err(|error| no_evidence(&error))?
             .map_err(|error| no_evidence(&error))?;

@@ -87,8 +87,19 @@ pub async fn run(
         Some(Err(error)) => Err(error),
         None => Ok(()),
     };
+    if let Err(SidecarError::Weights(error)) = &outcome
+        && weights::is_busy(error)
+    {
+        // What lies there is another sidecar's, and being served.
+        return outcome;
+    }
     let wiped = wipe(&target).await;
-    board.enter(Phase::Wiped);
+    match &wiped {
+        Ok(()) => board.enter(Phase::Wiped),
+        // Said here, because an earlier refusal would hide it from the caller.
+        Err(error) if outcome.is_err() => crate::error::report(error),
+        Err(_) => {}
+    }
     outcome.and(wiped)
 }
 

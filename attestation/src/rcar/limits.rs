@@ -2,6 +2,11 @@
 
 /// Longest body of a Request, Challenge or Attestation in bytes (2 MiB, as the KBS has it).
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
+/// Most objects and arrays in a body. Each may become a map of hundreds of bytes, a hundred times its
+/// own length; a real Attestation has about a dozen.
+pub const MAX_CONTAINERS: usize = 4096;
+/// Most members and elements in a body, for the same reason: each may become a value of its own.
+pub const MAX_ELEMENTS: usize = 65_536;
 /// Longest secret in one reply, in bytes.
 pub const MAX_SECRET: usize = 1024 * 1024;
 /// Longest body of a resource reply: the secret in base64, and room for the other members.

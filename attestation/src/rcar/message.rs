@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::limits::{MAX_BODY, MAX_INIT_DATA, MAX_RESPONSE};
+use super::limits::{MAX_BODY, MAX_CONTAINERS, MAX_ELEMENTS, MAX_INIT_DATA, MAX_RESPONSE};
 use super::{RcarError, TeePublicKey};
 
 /// `POST /auth`, KBC to KBS: which protocol, which TEE.
@@ -159,7 +159,7 @@ impl ErrorInformation {
     /// Parses the body of a reply that is not a success. KBS send it without a Content-Type.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("error reply", body, MAX_BODY)
     }
@@ -169,7 +169,7 @@ impl Request {
     /// Parses the body of `POST /auth`.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("request", body, MAX_BODY)
     }
@@ -179,7 +179,7 @@ impl ChallengeMessage {
     /// Parses the reply to `POST /auth`.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("challenge", body, MAX_BODY)
     }
@@ -189,7 +189,7 @@ impl Attestation {
     /// Parses the body of `POST /attest`. A TEE key that is refused is refused here.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("attestation", body, MAX_BODY)
     }
@@ -199,7 +199,7 @@ impl AttestResponse {
     /// Parses the reply to `POST /attest`.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("attestation reply", body, MAX_BODY)
     }
@@ -209,7 +209,7 @@ impl JweResponse {
     /// Parses the reply to `GET /resource/…`.
     ///
     /// # Errors
-    /// [`RcarError::TooLong`], then [`RcarError::Json`].
+    /// [`RcarError::TooLong`], [`RcarError::TooManyMembers`], then [`RcarError::Json`].
     pub fn parse(body: &[u8]) -> Result<Self, RcarError> {
         parse("resource reply", body, MAX_RESPONSE)
     }
@@ -245,6 +245,23 @@ impl InitData {
     }
 }
 
+/// How many containers open, and how many commas stand, outside of strings.
+fn structure(json: &[u8]) -> (usize, usize) {
+    let (mut containers, mut elements) = (0, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => containers = usize::saturating_add(containers, 1),
+            b',' if !in_string => elements = usize::saturating_add(elements, 1),
+            _ => {}
+        }
+    }
+    (containers, elements)
+}
+
 fn parse<T: DeserializeOwned>(
     message: &'static str,
     body: &[u8],
@@ -252,6 +269,12 @@ fn parse<T: DeserializeOwned>(
 ) -> Result<T, RcarError> {
     if body.len() > limit {
         return Err(RcarError::TooLong { message, got: body.len(), limit });
+    }
+    let (containers, elements) = structure(body);
+    for (got, limit) in [(containers, MAX_CONTAINERS), (elements, MAX_ELEMENTS)] {
+        if got > limit {
+            return Err(RcarError::TooManyMembers { message, got, limit });
+        }
     }
     serde_json::from_slice(body).map_err(|source| RcarError::Json { message, source })
 }

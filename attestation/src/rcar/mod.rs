@@ -62,6 +62,16 @@ pub enum RcarError {
         /// The bound in bytes.
         limit: usize,
     },
+    /// A body has more objects, arrays or elements than any message of the protocol needs.
+    #[error("the {message} has {got} objects, arrays or elements, allowed are {limit}")]
+    TooManyMembers {
+        /// Which message.
+        message: &'static str,
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A body is not the JSON that the protocol fixes.
     #[error("the {message} is not what KBS protocol {PROTOCOL_VERSION} fixes")]
     Json {

@@ -13,6 +13,9 @@ const MAX_REPEATED: usize = 300;
 pub fn of_message(error: &RcarError) -> Vec<Reason> {
     let (code, claim, remedy) = match error {
         RcarError::TooLong { .. } => ("rcar.too-long", "message", "send less"),
+        RcarError::TooManyMembers { .. } => {
+            ("rcar.too-many-members", "message", "send the members that the protocol has")
+        }
         RcarError::Json { .. } => {
             ("rcar.malformed", "message", "send what KBS protocol 0.4.0 fixes")
         }

@@ -58,15 +58,19 @@ impl SidecarPlan {
         Ok(Sidecar { actor, ready_file, config })
     }
 
+    /// The configuration. A developer's machine may have swap, which the sidecar refuses: then the
+    /// weights could reach its disk. For a model that lies in the repository that is said and allowed.
     fn toml(&self) -> String {
+        let swap = if swap_is_on() { "insecure_allow_swap = true\n" } else { "" };
         format!(
             "listen = \"127.0.0.1:0\"\n\
-             admin_listen = \"127.0.0.1:0\"\n{}\n\
+             admin_listen = \"127.0.0.1:0\"\n{}{}\n\
              [attester]\nkind = \"coco\"\ncoco_url = \"{}\"\n\n\
              [broker]\nurl = \"{}\"\nca_file = {:?}\n{}\n\
              [model]\nsource = {:?}\ntarget = {:?}\nminimum_version = 1\n{}\n\
              [upstream]\naddress = \"unix:{}\"\nhealth_path = \"/health\"\n\n\
              [tls]\nclient_ca_file = {:?}\nserver_names = [\"localhost\", \"127.0.0.1\"]\n{}",
+            swap,
             self.extra,
             self.guest_api,
             self.broker_url,
@@ -155,4 +159,9 @@ fn readiness(admin: &str) -> Option<Value> {
 /// When it is not UTF-8.
 pub fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8; choose another TMPDIR", path.display()))
+}
+
+/// Whether this machine swaps; then the quickstart has to say so.
+pub fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().nth(1).is_some())
 }

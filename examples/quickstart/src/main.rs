@@ -21,7 +21,7 @@ use serde_json::json;
 use quickstart::cast::{Broker, SimulatedTee};
 use quickstart::client::{Connection, Trust};
 use quickstart::client_certificates::ClientCertificates;
-use quickstart::machine::{Sidecar, SidecarPlan, text};
+use quickstart::machine::{Sidecar, SidecarPlan, swap_is_on, text};
 use quickstart::owner::{Owner, bytes_below, release_policy};
 use quickstart::programs::{self, Profile};
 use quickstart::refusals::{DEBUG_TD, OTHER_MEASUREMENT};
@@ -99,6 +99,12 @@ fn run(arguments: &Arguments, story: &mut Story) -> Result<()> {
         "3 The confidential machine",
         "trusts the broker's certificate and its own configuration",
     );
+    if swap_is_on() {
+        story.aside(
+            "this machine swaps, so weights could reach its disk: insecure_allow_swap is set",
+        );
+        story.aside("here; without it the sidecar refuses to start (exit code 20)");
+    }
     let target = memory.path().join("weights");
     let upstream = stage.folder.join("inference.sock");
     let plan = |name: &str, target: &Path| SidecarPlan {

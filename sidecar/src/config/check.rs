@@ -424,7 +424,7 @@ fn check_key_file(file: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {
         }
     };
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o007 != 0 {
+    if mode & 0o027 != 0 {
         return mistakes.note(
             "tls.key_file",
             format!("{file}: mode {mode:04o}"),

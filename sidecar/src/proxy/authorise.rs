@@ -60,7 +60,9 @@ pub fn authorise<B>(
     // 2. A path, or `*` of OPTIONS.
     let path = request.uri().path();
     let asterisk = path == "*" && request.method() == Method::OPTIONS;
-    if !asterisk && !path.starts_with('/') {
+    // HTTP/2 lets bytes through that HTTP/1.1 has no place for; the gate refuses them there.
+    let target = request.uri().path_and_query().map_or(path, |target| target.as_str());
+    if !asterisk && !path.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Violation::Target.into());
     }
     // 3. One host, said once or twice alike.

@@ -218,7 +218,10 @@ impl<'a> End<'a> {
                     self.announced = Some(Why::Idle { since: Instant::now() });
                     return Ending::Gracefully;
                 }
-                (_, Some(Why::Idle { since })) if since.elapsed() > self.limits.stall_timeout => {
+                // A request that crossed our goodbye on the wire is still answered.
+                (Verdict::Idle, Some(Why::Idle { since }))
+                    if since.elapsed() > self.limits.stall_timeout =>
+                {
                     return Ending::Now;
                 }
                 (Verdict::Busy | Verdict::Idle, _) => {}

@@ -101,8 +101,11 @@ async fn silence(upload: &Upload, patience: Duration) {
 fn answered(
     response: Response<Incoming>,
     lease: Lease,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Result<Response<ReplyBody>, ProxyError> {
+    // The head is the client's to take. With HTTP/2 the body is not even polled before the client's
+    // window opens, so this must not wait for the first poll.
+    in_flight.moved();
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     parts.extensions.clear();

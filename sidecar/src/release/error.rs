@@ -306,6 +306,13 @@ struct Row {
 }
 
 /// A decision. A KBS of another make answers 401 for everything; its variant tells them apart.
+/// Does the KBS say that it no longer knows the session? After a long outage of its store, say.
+fn session_ended(information: Option<&ErrorInformation>) -> bool {
+    information
+        .and_then(|told| told.adyton.as_ref())
+        .is_some_and(|told| told.codes.iter().any(|code| code.starts_with("session.")))
+}
+
 fn refused(
     step: ReleaseStep,
     status: StatusCode,
@@ -326,6 +333,12 @@ fn refused(
             "release",
             "a key of this name in the broker",
             Exit::PolicyDenied,
+        ),
+        (ReleaseStep::Resource, _) if session_ended(information) => (
+            "release.session-ended",
+            "release",
+            "a session that lives until the key is there",
+            Exit::BrokerUnreachable,
         ),
         (ReleaseStep::Resource, _) | (ReleaseStep::Attest, StatusCode::FORBIDDEN) => (
             "release.policy-denied",

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use adyton_sealed_weights::{TargetError, wipe_target};
+use adyton_sealed_weights::{OpenError, TargetError, wipe_target};
 use rustix::fs::OFlags;
 
 use super::WeightsError;
@@ -109,7 +109,11 @@ fn gone_is_fine(error: io::Error) -> io::Result<()> {
 
 /// Is the target held by an opening that still runs?
 pub(crate) fn is_busy(error: &WeightsError) -> bool {
-    matches!(error, WeightsError::Wipe(TargetError::Busy { .. }))
+    matches!(
+        error,
+        WeightsError::Wipe(TargetError::Busy { .. })
+            | WeightsError::Open(OpenError::Target(TargetError::Busy { .. }))
+    )
 }
 
 #[cfg(test)]

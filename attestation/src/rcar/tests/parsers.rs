@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::pair;
-use crate::rcar::limits::{MAX_BODY, MAX_RESPONSE};
+use crate::rcar::limits::{MAX_BODY, MAX_CONTAINERS, MAX_ELEMENTS, MAX_RESPONSE};
 use crate::rcar::{
     AttestResponse, Attestation, ChallengeMessage, ErrorInformation, InitData, JweResponse,
     RcarError, Request, ResourcePath, RuntimeData, TeeEvidence, TeePublicKey,
@@ -37,6 +37,27 @@ fn attestation() -> Attestation {
             additional_evidence: String::new(),
         },
     }
+}
+
+#[test]
+fn a_body_of_more_objects_than_any_message_needs_is_refused_before_it_becomes_memory() {
+    let objects = format!("[{}]", vec!["{}"; MAX_CONTAINERS].join(","));
+    assert!(matches!(
+        Attestation::parse(objects.as_bytes()),
+        Err(RcarError::TooManyMembers { limit: MAX_CONTAINERS, .. })
+    ));
+    let numbers = format!("[{}]", vec!["0"; MAX_ELEMENTS + 2].join(","));
+    assert!(matches!(
+        Attestation::parse(numbers.as_bytes()),
+        Err(RcarError::TooManyMembers { limit: MAX_ELEMENTS, .. })
+    ));
+}
+
+#[test]
+fn brackets_inside_a_string_are_text() {
+    let text = format!("{{\"token\":\"{}\\\"{}\"}}", "[".repeat(5000), "{,".repeat(5000));
+    let token = AttestResponse::parse(text.as_bytes()).expect("a long token").token;
+    assert!(token.contains("[[[") && token.ends_with("{,"));
 }
 
 #[test]
