@@ -131,6 +131,16 @@ async fn what_a_crash_left_is_removed_at_the_next_start() {
 
 /// One fault each: what is wrong, the refusal's code, the exit code.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_sidecar_on_the_same_target_is_refused_and_spares_what_is_served() {
+    let world = World::new().await;
+    let (_first, _proxy) = world.serving().await;
+    let ended = world.start().end().await;
+    assert_eq!(ended.code, Some(1), "{:?}", ended.log);
+    let opened = world.target.path().join("model/config.json");
+    assert!(std::fs::read_to_string(opened).expect("still opened").contains(CANARY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_brokers_decisions_are_final_and_told() {
     let denied =
         |status, variant| Fault::refusal(status, variant, "d-17", &["tdx.measurement.mrtd"]);

@@ -539,3 +539,21 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
         drop((response, tokens));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_opens_its_window_is_cut_off() {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "limits", "stall_timeout_seconds", 1);
+    let (_sidecar, proxy) = world.serving_with(&config).await;
+    let (tokens, ended) = world.server.stream();
+    tokens.send(Bytes::from_static(b"x")).expect("streams");
+    let mut client = Http::two_with_a_closed_window(proxy, &world.client).await;
+    let response = client.get("/stream").await;
+    // The sidecar has no byte that it may send: nothing polls the body, and nothing may be waited for.
+    for _ in 0..64 {
+        tokens.send(Bytes::from(vec![b'x'; 1 << 20])).expect("streams");
+    }
+    within("the server to learn it", ended).await.expect("told");
+    drop((response, tokens));
+}

@@ -148,6 +148,18 @@ impl Http {
         (Self::Two(sender), observed)
     }
 
+    /// HTTP/2 whose streams may not carry a single byte to us.
+    pub async fn two_with_a_closed_window(address: SocketAddr, identity: &Leaf) -> Self {
+        let stream = tls(address, identity, b"h2").await;
+        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("handshake");
+        tokio::spawn(connection);
+        Self::Two(sender)
+    }
+
     pub async fn try_send(
         &mut self,
         request: http::request::Builder,

@@ -106,7 +106,7 @@ fn another_model_than_the_named_one_is_refused() -> Result<()> {
     let scene = Scene::set()?;
     let ended = scene
         .refused_sidecar("other-name", |plan| plan.model_extra = "name = \"llama\"\n".to_owned())?;
-    expect(&ended, INTEGRITY_FAILURE, "")
+    expect(&ended, INTEGRITY_FAILURE, "weights.not-the-required-model")
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_model_older_than_the_owner_allows_is_refused() -> Result<()> {
     scene
         .apply_policy(&policy.replace("minimum_model_version = 1", "minimum_model_version = 3"))?;
     let ended = scene.refused_sidecar("too-old", |_| {})?;
-    expect(&ended, INTEGRITY_FAILURE, "")
+    expect(&ended, INTEGRITY_FAILURE, "weights.not-the-required-model")
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_truncated_object_is_refused() -> Result<()> {
     let bytes = fs::read(&object)?;
     fs::write(&object, &bytes[..bytes.len() - 1])?;
     let ended = scene.refused_sidecar("truncated-object", |plan| plan.sealed = copy)?;
-    expect(&ended, INTEGRITY_FAILURE, "")
+    expect(&ended, INTEGRITY_FAILURE, "weights.object-not-authentic")
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn two_swapped_objects_are_refused() -> Result<()> {
     fs::rename(&b, &a)?;
     fs::write(&b, first)?;
     let ended = scene.refused_sidecar("swapped-objects", |plan| plan.sealed = copy)?;
-    expect(&ended, INTEGRITY_FAILURE, "")
+    expect(&ended, INTEGRITY_FAILURE, "weights.object-not-authentic")
 }
 
 #[test]
@@ -157,5 +157,5 @@ fn an_edited_manifest_is_refused() -> Result<()> {
     ensure!(edited != text, "the manifest has no version to edit: {text}");
     fs::write(&manifest, edited)?;
     let ended = scene.refused_sidecar("edited-manifest", |plan| plan.sealed = copy)?;
-    expect(&ended, INTEGRITY_FAILURE, "")
+    expect(&ended, INTEGRITY_FAILURE, "weights.manifest-not-authentic")
 }
