@@ -31,6 +31,17 @@ pub enum Profile {
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_root());
+    // Set by the cargo that runs us. Build scripts that look at them (ring's does) would take this for
+    // another build, and everything above them would be compiled anew, there and back again.
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|p| name.starts_with(p))
+                || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&name)
+        });
+        if about_us {
+            cargo.env_remove(name);
+        }
+    }
     // Both select what the caller was built with, so that cargo chooses the same features and finds
     // almost everything done.
     match profile {
