@@ -54,7 +54,11 @@ pub fn plaintext_is_gone(story: &mut Story, target: &Path) -> Result<()> {
 /// Who trusted whom, and why; one line a step of the chain of proofs.
 pub fn picture(story: &Story) {
     let chain = [
-        ("vendor root", "Quote", "a TDX machine (here a simulated one) signed it over our nonce and the TEE key"),
+        (
+            "vendor root",
+            "Quote",
+            "a TDX machine (here a simulated one) signed it over our nonce and the TEE key",
+        ),
         (
             "reference values",
             "Claims",
