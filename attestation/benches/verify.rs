@@ -132,7 +132,7 @@ fn appraisal(c: &mut Criterion) {
         .expect("the fake root is a certificate");
     let references = [ReferenceValues::parse_toml(&tee.reference_values(&profile)).expect("a set")];
     let policy = AppraisalPolicy {
-        reference_values: vec![references[0].name.clone()],
+        reference_values: vec![references[0].name().to_owned()],
         ..AppraisalPolicy::default()
     };
     let expected = evidence.report_data();

@@ -11,7 +11,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::binding::ReportData;
+use crate::evidence::Tee;
 use crate::unix_time::UnixTime;
+
+mod azure;
+mod snp;
+
+pub use azure::{AzureClaims, AzureHardwareClaims};
+pub use snp::SnpClaims;
 
 /// A text was not the expected number of bytes in hex.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,11 +225,66 @@ pub struct CollateralWindow {
 
 /// Claims of one TEE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "tee", rename_all = "lowercase")]
+#[serde(tag = "tee", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Claims {
     /// An Intel TDX trust domain.
     Tdx(Box<TdxClaims>),
+    /// An AMD SEV-SNP guest.
+    Snp(Box<SnpClaims>),
+    /// An Azure confidential VM on SEV-SNP.
+    AzSnpVtpm(Box<AzureClaims>),
+    /// An Azure confidential VM on TDX.
+    AzTdxVtpm(Box<AzureClaims>),
+}
+
+impl Claims {
+    /// The TEE that they are of.
+    #[must_use]
+    pub fn tee(&self) -> Tee {
+        match self {
+            Self::Tdx(_) => Tee::Tdx,
+            Self::Snp(_) => Tee::Snp,
+            Self::AzSnpVtpm(_) => Tee::AzSnpVtpm,
+            Self::AzTdxVtpm(_) => Tee::AzTdxVtpm,
+        }
+    }
+
+    /// The bytes that the TEE was asked to sign.
+    #[must_use]
+    pub fn report_data(&self) -> &ReportData {
+        match self {
+            Self::Tdx(claims) => &claims.report_data,
+            Self::Snp(claims) => &claims.report_data,
+            Self::AzSnpVtpm(claims) | Self::AzTdxVtpm(claims) => &claims.report_data,
+        }
+    }
+
+    /// Where the chain of signatures ended.
+    #[must_use]
+    pub fn root(&self) -> &AnchorUsed {
+        match self {
+            Self::Tdx(claims) => &claims.root,
+            Self::Snp(claims) => &claims.root,
+            Self::AzSnpVtpm(claims) | Self::AzTdxVtpm(claims) => match &claims.hardware {
+                AzureHardwareClaims::Snp(claims) => &claims.root,
+                AzureHardwareClaims::Tdx(claims) => &claims.root,
+            },
+        }
+    }
+
+    /// The earliest end of validity among the Endorsements that were used.
+    #[must_use]
+    pub fn endorsements_expire(&self) -> UnixTime {
+        match self {
+            Self::Tdx(claims) => claims.collateral.expires,
+            Self::Snp(claims) => claims.endorsements_expire,
+            Self::AzSnpVtpm(claims) | Self::AzTdxVtpm(claims) => match &claims.hardware {
+                AzureHardwareClaims::Snp(claims) => claims.endorsements_expire,
+                AzureHardwareClaims::Tdx(claims) => claims.collateral.expires,
+            },
+        }
+    }
 }
 
 /// Claims of an Intel TDX trust domain and of the platform under it.
@@ -273,7 +335,10 @@ pub struct TdxClaims {
     pub root: AnchorUsed,
 }
 
-fn report_data_as_hex<S: Serializer>(value: &ReportData, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn report_data_as_hex<S: Serializer>(
+    value: &ReportData,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex::encode(value.0))
 }
 

@@ -65,7 +65,9 @@ pub use appraisal::{
 };
 pub use binding::{BindingLevel, ChannelBinding, EXPORTER_LABEL, ReportBinding, ReportData};
 pub use challenge::Nonce;
-pub use claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
+pub use claims::{
+    AnchorUsed, AzureClaims, AzureHardwareClaims, Claims, SnpClaims, TcbStatus, TdxClaims,
+};
 pub use endorsement::{EndorsementBundle, EndorsementError};
 pub use evidence::{Evidence, EvidenceError, Tee};
 pub use reason::Reason;
@@ -73,6 +75,6 @@ pub use reference_value::{ReferenceValueError, ReferenceValues};
 pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
-    AnchorError, DebugGuests, Ladder, RungOutcome, TrustAnchors, Verified, VerifyError,
-    VerifyOptions, replay, verify, verify_with,
+    AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, TrustAnchors,
+    Verified, VerifyError, VerifyOptions, replay, verify, verify_with,
 };

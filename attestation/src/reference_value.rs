@@ -14,57 +14,56 @@
 //! # rtmr1, rtmr2, rtmr3, mrconfigid in the same way
 //! ```
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use crate::claims::{Measurement, TdAttributes, Xfam};
+use serde::Deserialize;
+
 use crate::evidence::Tee;
-use crate::limits::{MAX_NAME_LEN, MAX_POLICY_LEN, MAX_REFERENCE_ALTERNATIVES};
+use crate::limits::{MAX_NAME_LEN, MAX_POLICY_LEN};
 
-/// One named set of Reference Values. Each register has a list of alternatives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReferenceValues {
-    /// Name that policies refer to: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
-    pub name: String,
-    /// The TEE that the values are for.
-    pub tee: Tee,
-    /// Accepted initial measurements.
-    #[serde(default)]
-    pub mrtd: Vec<Measurement>,
-    /// Accepted values of run-time register 0.
-    #[serde(default)]
-    pub rtmr0: Vec<Measurement>,
-    /// Accepted values of run-time register 1.
-    #[serde(default)]
-    pub rtmr1: Vec<Measurement>,
-    /// Accepted values of run-time register 2.
-    #[serde(default)]
-    pub rtmr2: Vec<Measurement>,
-    /// Accepted values of run-time register 3.
-    #[serde(default)]
-    pub rtmr3: Vec<Measurement>,
-    /// Accepted init-data digests.
-    #[serde(default)]
-    pub mrconfigid: Vec<Measurement>,
-    /// Accepted owners. Zero only, when the file doesn't say.
-    #[serde(default = "zero_only")]
-    pub mrowner: Vec<Measurement>,
-    /// Accepted owner configurations. Zero only, when the file doesn't say.
-    #[serde(default = "zero_only")]
-    pub mrownerconfig: Vec<Measurement>,
-    /// Accepted TDX modules. Empty: any module that the vendor's TCB info covers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub mrseam: Vec<Measurement>,
-    /// Accepted TD attributes. Empty: any that rung T9 lets through.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub td_attributes: Vec<TdAttributes>,
-    /// Accepted XFAM. Empty: any that rung T10 lets through.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub xfam: Vec<Xfam>,
+mod azure;
+mod snp;
+mod tdx;
+
+pub use azure::AzureReferenceValues;
+pub use snp::SnpReferenceValues;
+pub use tdx::TdxReferenceValues;
+
+/// One named set of Reference Values, for one TEE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReferenceValues {
+    /// For Intel TDX.
+    Tdx(TdxReferenceValues),
+    /// For AMD SEV-SNP.
+    Snp(SnpReferenceValues),
+    /// For Azure confidential VMs.
+    Azure(AzureReferenceValues),
 }
 
-fn zero_only() -> Vec<Measurement> {
-    vec![Measurement([0; 48])]
+impl From<TdxReferenceValues> for ReferenceValues {
+    fn from(set: TdxReferenceValues) -> Self {
+        Self::Tdx(set)
+    }
+}
+
+impl From<SnpReferenceValues> for ReferenceValues {
+    fn from(set: SnpReferenceValues) -> Self {
+        Self::Snp(set)
+    }
+}
+
+impl From<AzureReferenceValues> for ReferenceValues {
+    fn from(set: AzureReferenceValues) -> Self {
+        Self::Azure(set)
+    }
+}
+
+/// What every set begins with; the TEE says how to read the rest.
+#[derive(Deserialize)]
+struct Head {
+    name: String,
+    tee: Tee,
 }
 
 /// Why a text is not a set of Reference Values.
@@ -100,53 +99,51 @@ impl ReferenceValues {
     /// [`Name`](ReferenceValueError::Name), in this order.
     pub fn parse_toml(text: &str) -> Result<Self, ReferenceValueError> {
         limit("file in bytes", text.len(), MAX_POLICY_LEN)?;
-        let set: Self = toml::from_str(text).map_err(|e| ReferenceValueError::Toml(Box::new(e)))?;
-        for (register, len) in [
-            ("mrtd", set.mrtd.len()),
-            ("rtmr0", set.rtmr0.len()),
-            ("rtmr1", set.rtmr1.len()),
-            ("rtmr2", set.rtmr2.len()),
-            ("rtmr3", set.rtmr3.len()),
-            ("mrconfigid", set.mrconfigid.len()),
-            ("mrowner", set.mrowner.len()),
-            ("mrownerconfig", set.mrownerconfig.len()),
-            ("mrseam", set.mrseam.len()),
-            ("td_attributes", set.td_attributes.len()),
-            ("xfam", set.xfam.len()),
-        ] {
-            limit(register, len, MAX_REFERENCE_ALTERNATIVES)?;
+        let head: Head = from_toml(text)?;
+        let set = match head.tee {
+            Tee::Tdx => Self::Tdx(from_toml(text)?),
+            Tee::Snp => Self::Snp(from_toml(text)?),
+            Tee::AzSnpVtpm | Tee::AzTdxVtpm => Self::Azure(from_toml(text)?),
+        };
+        match &set {
+            Self::Tdx(set) => set.within_limits()?,
+            Self::Snp(set) => set.within_limits()?,
+            Self::Azure(set) => set.within_limits()?,
         }
-        if !is_name(&set.name) {
-            return Err(ReferenceValueError::Name { name: set.name.chars().take(64).collect() });
+        if !is_name(&head.name) {
+            return Err(ReferenceValueError::Name { name: head.name.chars().take(64).collect() });
         }
         Ok(set)
+    }
+
+    /// Name that policies refer to.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tdx(set) => &set.name,
+            Self::Snp(set) => &set.name,
+            Self::Azure(set) => &set.name,
+        }
+    }
+
+    /// The TEE that the values are for.
+    #[must_use]
+    pub fn tee(&self) -> Tee {
+        match self {
+            Self::Tdx(_) => Tee::Tdx,
+            Self::Snp(_) => Tee::Snp,
+            Self::Azure(set) => set.tee,
+        }
     }
 
     /// The set as TOML; [`parse_toml`](Self::parse_toml) reads it back.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        use std::fmt::Write as _;
-        let mut out = format!("name = {:?}\ntee = {:?}\n", self.name, self.tee.as_str());
-        fn list<T: std::fmt::Display>(out: &mut String, key: &str, values: &[T]) {
-            let quoted: Vec<String> = values.iter().map(|v| format!("\"{v}\"")).collect();
-            let _ = writeln!(out, "{key} = [{}]", quoted.join(", "));
-        }
-        list(&mut out, "mrtd", &self.mrtd);
-        list(&mut out, "rtmr0", &self.rtmr0);
-        list(&mut out, "rtmr1", &self.rtmr1);
-        list(&mut out, "rtmr2", &self.rtmr2);
-        list(&mut out, "rtmr3", &self.rtmr3);
-        list(&mut out, "mrconfigid", &self.mrconfigid);
-        list(&mut out, "mrowner", &self.mrowner);
-        list(&mut out, "mrownerconfig", &self.mrownerconfig);
-        if !self.mrseam.is_empty() {
-            list(&mut out, "mrseam", &self.mrseam);
-        }
-        if !self.td_attributes.is_empty() {
-            list(&mut out, "td_attributes", &self.td_attributes);
-        }
-        if !self.xfam.is_empty() {
-            list(&mut out, "xfam", &self.xfam);
+        let mut out = format!("name = {:?}\ntee = {:?}\n", self.name(), self.tee().as_str());
+        match self {
+            Self::Tdx(set) => set.write_registers(&mut out),
+            Self::Snp(set) => set.write_registers(&mut out),
+            Self::Azure(set) => set.write_registers(&mut out),
         }
         out
     }
@@ -157,6 +154,16 @@ impl ReferenceValues {
     pub fn digest(&self) -> String {
         hex::encode(ring::digest::digest(&ring::digest::SHA256, self.to_toml().as_bytes()))
     }
+}
+
+fn from_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ReferenceValueError> {
+    toml::from_str(text).map_err(|e| ReferenceValueError::Toml(Box::new(e)))
+}
+
+/// Appends `key = ["…", "…"]`.
+fn write_list<T: fmt::Display>(out: &mut String, key: &str, values: &[T]) {
+    let quoted: Vec<String> = values.iter().map(|v| format!("\"{v}\"")).collect();
+    out.push_str(&format!("{key} = [{}]\n", quoted.join(", ")));
 }
 
 fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), ReferenceValueError> {
@@ -174,6 +181,8 @@ pub(crate) fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::Measurement;
+    use crate::limits::MAX_REFERENCE_ALTERNATIVES;
 
     fn set() -> String {
         let value = "ab".repeat(48);
@@ -183,8 +192,9 @@ mod tests {
     #[test]
     fn a_set_survives_being_written_and_read() {
         let set = ReferenceValues::parse_toml(&set()).expect("a set");
-        assert_eq!(set.mrowner, [Measurement([0; 48])], "zero, when the file doesn't say");
-        assert!(set.rtmr0.is_empty());
+        let ReferenceValues::Tdx(tdx) = &set else { panic!("TDX") };
+        assert_eq!(tdx.mrowner, [Measurement([0; 48])], "zero, when the file doesn't say");
+        assert!(tdx.rtmr0.is_empty());
         let again = ReferenceValues::parse_toml(&set.to_toml()).expect("its own form");
         assert_eq!(again, set);
         assert_eq!(again.digest(), set.digest());

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use adyton_attestation::claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
 use adyton_attestation::evidence::EvidenceError;
+use adyton_attestation::reference_value::TdxReferenceValues;
 use adyton_attestation::verifier::chain::{ChainError, RevocationError};
 use adyton_attestation::verifier::{Document, Outcome};
 use adyton_attestation::{
@@ -345,7 +346,10 @@ fn a_replay_without_endorsements_still_climbs_what_it_can() {
 
 #[test]
 fn a_debuggable_td_that_was_let_through_is_refused_by_the_appraisal() {
-    let options = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal };
+    let options = VerifyOptions {
+        debug_guests: DebugGuests::InsecureLeaveToAppraisal,
+        ..VerifyOptions::default()
+    };
     let debug = || verified_with(&[Fault::DebugTd], &options).expect("let through");
     let refusal = appraised(debug(), &policy()).expect_err("debuggable");
     assert_eq!(codes(&refusal), ["tdx.td-attributes.debug"]);
@@ -358,8 +362,11 @@ fn a_debuggable_td_that_was_let_through_is_refused_by_the_appraisal() {
 
 // ---- Appraisal: rungs T8 (status), T11, T15, T17 ----
 
-fn references() -> ReferenceValues {
-    ReferenceValues::parse_toml(&tee().reference_values(&TdProfile::default())).expect("a set")
+fn references() -> TdxReferenceValues {
+    match ReferenceValues::parse_toml(&tee().reference_values(&TdProfile::default())) {
+        Ok(ReferenceValues::Tdx(set)) => set,
+        other => panic!("a TDX set, not {other:?}"),
+    }
 }
 
 fn policy() -> AppraisalPolicy {
@@ -370,7 +377,7 @@ fn appraised(
     verified: Verified<Claims>,
     policy: &AppraisalPolicy,
 ) -> Result<AttestationResult, AppraisalRefusal> {
-    appraise(verified, &[references()], policy, UnixTime(NOW))
+    appraise(verified, &[references().into()], policy, UnixTime(NOW))
 }
 
 fn codes(refusal: &AppraisalRefusal) -> Vec<&str> {
@@ -386,7 +393,7 @@ fn the_expected_system_is_accepted() {
     assert_eq!(result.policy_digest(), policy().digest());
     // The same verified claims can be appraised for another key.
     let nothing = AppraisalPolicy::default();
-    let refusal = appraise(result.into_verified(), &[references()], &nothing, UnixTime(NOW))
+    let refusal = appraise(result.into_verified(), &[references().into()], &nothing, UnixTime(NOW))
         .expect_err("a policy that names nothing");
     assert_eq!(codes(&refusal), ["reference-values.none-named"]);
     assert!(appraised(refusal.verified, &policy()).is_ok());
@@ -428,8 +435,9 @@ fn every_difference_from_the_policy_is_one_reason() {
 fn a_module_that_the_owner_pinned_must_be_that_module() {
     let mut pinned = references();
     pinned.mrseam = vec!["00".repeat(48).parse().expect("48 bytes")];
-    let refusal = appraise(verified(&[]).expect("verified"), &[pinned], &policy(), UnixTime(NOW))
-        .expect_err("another module");
+    let refusal =
+        appraise(verified(&[]).expect("verified"), &[pinned.into()], &policy(), UnixTime(NOW))
+            .expect_err("another module");
     assert_eq!(codes(&refusal), ["tdx.measurement.mrseam"]);
 }
 
@@ -444,8 +452,9 @@ fn no_reference_values_means_no() {
 fn an_empty_list_of_a_register_matches_nothing() {
     let mut set = references();
     set.rtmr1.clear();
-    let refusal = appraise(verified(&[]).expect("verified"), &[set], &policy(), UnixTime(NOW))
-        .expect_err("nothing listed");
+    let refusal =
+        appraise(verified(&[]).expect("verified"), &[set.into()], &policy(), UnixTime(NOW))
+            .expect_err("nothing listed");
     assert_eq!(codes(&refusal), ["tdx.measurement.rtmr1"]);
     assert!(refusal.reasons[0].expected.contains("lists none"), "{:?}", refusal.reasons);
 }
@@ -463,9 +472,13 @@ fn parts_of_two_sets_do_not_add_up_to_one() {
         reference_values: vec!["firmware".into(), "kernel".into()],
         ..AppraisalPolicy::default()
     };
-    let refusal =
-        appraise(verified(&[]).expect("verified"), &[firmware, kernel], &policy, UnixTime(NOW))
-            .expect_err("no set matches as a whole");
+    let refusal = appraise(
+        verified(&[]).expect("verified"),
+        &[firmware.into(), kernel.into()],
+        &policy,
+        UnixTime(NOW),
+    )
+    .expect_err("no set matches as a whole");
     assert_eq!(refusal.reasons.len(), 1, "the nearest set is one register off");
 }
 
@@ -498,7 +511,7 @@ fn old_collateral_is_refused_even_when_it_has_not_expired() {
     let policy = AppraisalPolicy { max_collateral_age_days: 10, ..policy() };
     let at = |days: u64| {
         let now = UnixTime(NOW + days * DAY);
-        appraise(verified(&[]).expect("verified"), &[references()], &policy, now)
+        appraise(verified(&[]).expect("verified"), &[references().into()], &policy, now)
     };
     assert!(at(9).is_ok());
     assert_eq!(codes(&at(10).expect_err("old")), ["tdx.collateral.age"]);
@@ -534,7 +547,7 @@ fn a_result_ends_with_the_collateral() {
     let verified = verified(&[]).expect("verified");
     let expires = claims(&verified).collateral.expires;
     let now = UnixTime(expires.0 - 60);
-    let result = appraise(verified, &[references()], &policy, now).expect("still valid");
+    let result = appraise(verified, &[references().into()], &policy, now).expect("still valid");
     assert_eq!(result.expires(), expires);
 }
 

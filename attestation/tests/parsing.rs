@@ -205,10 +205,10 @@ fn kbs_evidence_is_read_as_the_protocol_says() {
 
 #[test]
 fn sample_evidence_has_no_way_in() {
-    for name in ["sample", "sampledevice", "snp", "", "TDX"] {
+    for name in ["sample", "sampledevice", "nvidia", "", "TDX"] {
         let refusal = name.parse::<Tee>().expect_err("not supported");
         assert_eq!(refusal, UnsupportedTee { name: name.to_owned() });
-        assert!(refusal.to_string().ends_with("supported: tdx"));
+        assert!(refusal.to_string().ends_with("supported: tdx, snp, az-snp-vtpm, az-tdx-vtpm"));
     }
     let report = json!({ "tee": "sample", "evidence": { "svn": "1", "report_data": "" } });
     assert!(matches!(refusal(report.to_string().as_bytes()), EvidenceError::Tee(_)));

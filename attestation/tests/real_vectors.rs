@@ -401,7 +401,10 @@ fn a_debuggable_td_is_let_through_only_on_request_and_says_so() {
     let Some(folder) = vectors() else { return };
     let evidence = evidence(&folder, "trustee/tdx/tdx_quote_4.dat");
     let endorsements = bundle(&folder, "derived/collateral_50806f000000_2023-06.json");
-    let options = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal };
+    let options = VerifyOptions {
+        debug_guests: DebugGuests::InsecureLeaveToAppraisal,
+        ..VerifyOptions::default()
+    };
     let verified = verify_with(
         &evidence,
         &endorsements,

@@ -57,10 +57,10 @@ impl ReferenceValueStore {
         actor: &str,
     ) -> Result<ReferenceValues, ReferenceValueStoreError> {
         let values = ReferenceValues::parse_toml(toml)?;
-        let entry = AuditEntry::new(AuditEvent::ReferenceValuesSet, &values.name, actor)
+        let entry = AuditEntry::new(AuditEvent::ReferenceValuesSet, values.name(), actor)
             .with("digest", values.digest());
         self.journal.change(entry, |rows| {
-            rows.put(Table::ReferenceValues, Row::new(&values.name), toml.as_bytes())?;
+            rows.put(Table::ReferenceValues, Row::new(values.name()), toml.as_bytes())?;
             Ok::<_, ReferenceValueStoreError>(())
         })?;
         Ok(values)

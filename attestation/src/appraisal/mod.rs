@@ -15,14 +15,18 @@ use crate::reference_value::ReferenceValues;
 use crate::unix_time::UnixTime;
 use crate::verifier::Verified;
 
+mod azure;
 pub mod policy;
 pub mod release_policy;
 pub mod result;
+mod snp;
 mod tdx;
 
+pub use azure::AzurePolicy;
 pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use release_policy::ReleasePolicy;
 pub use result::AttestationResult;
+pub use snp::SnpPolicy;
 
 /// The claims are genuine and not acceptable. Carries them back, so that they can be appraised for
 /// another key.
@@ -59,12 +63,40 @@ pub fn appraise(
     policy: &AppraisalPolicy,
     now: UnixTime,
 ) -> Result<AttestationResult, AppraisalRefusal> {
-    let Claims::Tdx(claims) = verified.get();
-    match tdx::appraise(claims, references, policy, now) {
+    let claims = verified.get();
+    let appraised = match claims {
+        Claims::Tdx(claims) => tdx::appraise(claims, references, policy, now),
+        Claims::Snp(claims) => snp::appraise(claims, references, policy, now),
+        Claims::AzSnpVtpm(claims) | Claims::AzTdxVtpm(claims) => {
+            azure::appraise(claims, references, policy, now)
+        }
+    };
+    match appraised {
         Ok(matched) => {
-            let collateral_expires = claims.collateral.expires;
-            Ok(AttestationResult::assertion(verified, policy, matched, now, collateral_expires))
+            let expires = claims.endorsements_expire();
+            Ok(AttestationResult::assertion(verified, policy, matched, now, expires))
         }
         Err(reasons) => Err(AppraisalRefusal { reasons, verified }),
     }
+}
+
+fn reason(
+    code: &'static str,
+    rung: &str,
+    claim: &str,
+    (expected, got): (impl Into<String>, impl Into<String>),
+    remedy: impl Into<String>,
+) -> Reason {
+    Reason {
+        code: code.into(),
+        rung: rung.to_owned(),
+        claim: claim.to_owned(),
+        expected: expected.into(),
+        got: got.into(),
+        remedy: remedy.into(),
+    }
+}
+
+fn joined<T: ToString>(values: impl Iterator<Item = T>) -> String {
+    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }

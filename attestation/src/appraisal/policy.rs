@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::appraisal::{AzurePolicy, SnpPolicy};
 use crate::claims::{Ppid, TcbStatus};
 use crate::reference_value::is_name;
 
@@ -30,8 +31,12 @@ pub struct AppraisalPolicy {
     pub allowed_ppids: BTreeSet<Ppid>,
     /// How long a result may be used, in seconds. Default: 300.
     pub result_lifetime_seconds: u32,
-    /// Accept TDs that the host can read. Whoever runs the host then has the model. Default: false.
+    /// Accept guests that the host can read. Whoever runs the host then has the model. Default: false.
     pub insecure_allow_debug: bool,
+    /// Rules for SEV-SNP guests.
+    pub snp: SnpPolicy,
+    /// Rules for Azure's vTPM.
+    pub azure: AzurePolicy,
 }
 
 /// A day: an Attestation Result is no licence.
@@ -100,6 +105,8 @@ impl Default for AppraisalPolicy {
             allowed_ppids: BTreeSet::new(),
             result_lifetime_seconds: 300,
             insecure_allow_debug: false,
+            snp: SnpPolicy::default(),
+            azure: AzurePolicy::default(),
         }
     }
 }
@@ -145,7 +152,8 @@ impl AppraisalPolicy {
                 "1 to 86400",
             );
         }
-        Ok(())
+        self.snp.validate()?;
+        self.azure.validate()
     }
 
     /// SHA-256 over the policy's meaning; lower-case hex.

@@ -1,10 +1,9 @@
 //! Appraisal of TDX claims: rungs T9, T11, T15, T17 and the TCB status that T8 left as a claim.
 
-use crate::appraisal::{AppraisalPolicy, Register};
+use crate::appraisal::{AppraisalPolicy, Register, joined, reason};
 use crate::claims::{Measurement, TdxClaims};
-use crate::evidence::Tee;
 use crate::reason::Reason;
-use crate::reference_value::ReferenceValues;
+use crate::reference_value::{ReferenceValues, TdxReferenceValues};
 use crate::unix_time::UnixTime;
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
@@ -28,23 +27,6 @@ pub(super) fn appraise(
     match matched {
         Some(name) if reasons.is_empty() => Ok(name),
         _ => Err(reasons),
-    }
-}
-
-fn reason(
-    code: &'static str,
-    rung: &str,
-    claim: &str,
-    (expected, got): (impl Into<String>, impl Into<String>),
-    remedy: impl Into<String>,
-) -> Reason {
-    Reason {
-        code: code.into(),
-        rung: rung.to_owned(),
-        claim: claim.to_owned(),
-        expected: expected.into(),
-        got: got.into(),
-        remedy: remedy.into(),
     }
 }
 
@@ -119,9 +101,13 @@ fn measurements(
         ));
         return None;
     }
-    let named: Vec<&ReferenceValues> = references
+    let named: Vec<&TdxReferenceValues> = references
         .iter()
-        .filter(|set| set.tee == Tee::Tdx && policy.reference_values.contains(&set.name))
+        .filter_map(|set| match set {
+            ReferenceValues::Tdx(set) => Some(set),
+            _ => None,
+        })
+        .filter(|set| policy.reference_values.contains(&set.name))
         .collect();
     //= attestation/SPEC.md#6
     //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
@@ -146,7 +132,7 @@ fn measurements(
     }
 }
 
-fn against(claims: &TdxClaims, set: &ReferenceValues, policy: &AppraisalPolicy) -> Vec<Reason> {
+fn against(claims: &TdxClaims, set: &TdxReferenceValues, policy: &AppraisalPolicy) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for register in &policy.registers {
         let (code, got, accepted) = compared(*register, claims, set);
@@ -174,7 +160,7 @@ fn against(claims: &TdxClaims, set: &ReferenceValues, policy: &AppraisalPolicy) 
 fn compared<'a>(
     register: Register,
     claims: &TdxClaims,
-    set: &'a ReferenceValues,
+    set: &'a TdxReferenceValues,
 ) -> (&'static str, Measurement, &'a [Measurement]) {
     match register {
         Register::Mrtd => ("tdx.measurement.mrtd", claims.mrtd, &set.mrtd),
@@ -195,7 +181,7 @@ fn differing<T: ToString>(
     register: &str,
     got: T,
     accepted: &[T],
-    set: &ReferenceValues,
+    set: &TdxReferenceValues,
 ) -> Reason {
     let name = &set.name;
     let expected = match accepted {
@@ -270,8 +256,4 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
             "if this machine is yours, add its PPID to the policy's `allowed_ppids`",
         ));
     }
-}
-
-fn joined<T: ToString>(values: impl Iterator<Item = T>) -> String {
-    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }

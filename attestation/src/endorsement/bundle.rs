@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::claims::Fmspc;
 use crate::endorsement::intel::CollateralJson;
-use crate::endorsement::{EndorsementError, IntelEndorsements};
+use crate::endorsement::{
+    AmdEndorsements, EndorsementError, IntelEndorsements, NvidiaEndorsements,
+};
 use crate::limits::{MAX_ENDORSEMENT_BUNDLE_LEN, MAX_ENDORSEMENT_ENTRIES};
 use crate::unix_time::UnixTime;
 
@@ -16,6 +18,8 @@ use crate::unix_time::UnixTime;
 #[derive(Clone, Debug, Default)]
 pub struct EndorsementBundle {
     tdx: Vec<IntelEndorsements>,
+    amd: AmdEndorsements,
+    nvidia: NvidiaEndorsements,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +52,7 @@ impl EndorsementBundle {
         limit("number of platform types", entries.len(), MAX_ENDORSEMENT_ENTRIES)?;
         let tdx =
             entries.into_iter().map(IntelEndorsements::from_json).collect::<Result<_, _>>()?;
-        Ok(Self { tdx })
+        Ok(Self { tdx, ..Self::default() })
     }
 
     /// A bundle without Endorsements: every verification against it fails at rung T16.
@@ -90,6 +94,18 @@ impl EndorsementBundle {
     /// All entries, in the order of the file.
     pub fn entries(&self) -> impl Iterator<Item = &IntelEndorsements> {
         self.tdx.iter()
+    }
+
+    /// AMD's statements.
+    #[must_use]
+    pub fn amd(&self) -> &AmdEndorsements {
+        &self.amd
+    }
+
+    /// NVIDIA's statements.
+    #[must_use]
+    pub fn nvidia(&self) -> &NvidiaEndorsements {
+        &self.nvidia
     }
 
     /// The entry for a platform type that fits `now` best: TDX before SGX, one that is valid before

@@ -14,11 +14,15 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod amd;
 pub mod bundle;
 pub mod intel;
+pub mod nvidia;
 
+pub use amd::AmdEndorsements;
 pub use bundle::EndorsementBundle;
 pub use intel::IntelEndorsements;
+pub use nvidia::NvidiaEndorsements;
 
 /// Why a file is not a bundle of Endorsements.
 #[derive(Debug, thiserror::Error)]

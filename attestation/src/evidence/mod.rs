@@ -28,8 +28,12 @@ use crate::binding::ReportData;
 use crate::limits::{MAX_EVENT_LOG_LEN, MAX_EVIDENCE_FILE_LEN, MAX_QUOTE_LEN};
 use crate::reason::Reason;
 
+pub mod azure;
+pub mod snp;
 pub mod tdx;
 
+pub use azure::{AzureEvidence, AzureFormatError};
+pub use snp::{SnpEvidence, SnpFormatError};
 pub use tdx::TdxEvidence;
 
 /// A TEE that Adyton can verify. Sample and device TEEs of KBS aren't here on purpose.
@@ -38,14 +42,26 @@ pub use tdx::TdxEvidence;
 pub enum Tee {
     /// Intel TDX; `tdx` in the KBS protocol.
     Tdx,
+    /// AMD SEV-SNP; `snp` in the KBS protocol.
+    Snp,
+    /// AMD SEV-SNP under Azure's paravisor, quoted by its vTPM; `az-snp-vtpm`.
+    AzSnpVtpm,
+    /// Intel TDX under Azure's paravisor, quoted by its vTPM; `az-tdx-vtpm`.
+    AzTdxVtpm,
 }
 
 impl Tee {
+    /// Every TEE that Adyton can verify.
+    pub const ALL: [Self; 4] = [Self::Tdx, Self::Snp, Self::AzSnpVtpm, Self::AzTdxVtpm];
+
     /// The KBS protocol's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tdx => "tdx",
+            Self::Snp => "snp",
+            Self::AzSnpVtpm => "az-snp-vtpm",
+            Self::AzTdxVtpm => "az-tdx-vtpm",
         }
     }
 }
@@ -58,7 +74,7 @@ impl fmt::Display for Tee {
 
 /// A TEE name that Adyton doesn't verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("TEE {name:?} is not supported; supported: tdx")]
+#[error("TEE {name:?} is not supported; supported: tdx, snp, az-snp-vtpm, az-tdx-vtpm")]
 pub struct UnsupportedTee {
     /// The name that was given, shortened to 64 characters.
     pub name: String,
@@ -68,10 +84,10 @@ impl FromStr for Tee {
     type Err = UnsupportedTee;
 
     fn from_str(name: &str) -> Result<Self, UnsupportedTee> {
-        match name {
-            "tdx" => Ok(Self::Tdx),
-            other => Err(UnsupportedTee { name: other.chars().take(64).collect() }),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|tee| tee.as_str() == name)
+            .ok_or_else(|| UnsupportedTee { name: name.chars().take(64).collect() })
     }
 }
 
@@ -180,6 +196,12 @@ pub enum EvidenceError {
     /// A TEE that is not supported.
     #[error(transparent)]
     Tee(#[from] UnsupportedTee),
+    /// Not an SNP report in any of its forms.
+    #[error(transparent)]
+    Snp(#[from] SnpFormatError),
+    /// Not Azure vTPM Evidence.
+    #[error(transparent)]
+    Azure(#[from] AzureFormatError),
 }
 
 impl EvidenceError {
@@ -188,6 +210,8 @@ impl EvidenceError {
     pub fn rung(&self) -> &'static str {
         match self {
             Self::TrailingBytes { .. } | Self::Leftover { .. } => "T14",
+            Self::Snp(error) => error.rung(),
+            Self::Azure(error) => error.rung(),
             _ => "T1",
         }
     }
@@ -195,6 +219,11 @@ impl EvidenceError {
     /// The refusal as a [`Reason`], always exactly one.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
+        match self {
+            Self::Snp(error) => return vec![error.reason()],
+            Self::Azure(error) => return vec![error.reason()],
+            _ => {}
+        }
         let (code, claim, expected, got, remedy) = self.parts();
         vec![Reason {
             code: code.into(),
@@ -276,10 +305,14 @@ impl EvidenceError {
                 "something else".into(),
                 "send Evidence in the form of the KBS protocol, or a quote as raw bytes or hex",
             ),
+            // Told by their own types, see `reasons`.
+            Self::Snp(_) | Self::Azure(_) => {
+                ("evidence.encoding", "evidence", "Evidence".into(), self.to_string(), DAMAGED)
+            }
             Self::Tee(UnsupportedTee { name }) => (
                 "evidence.tee",
                 "tee",
-                "tdx".into(),
+                Tee::ALL.map(Tee::as_str).join(", "),
                 name.clone(),
                 "run in a supported TEE; sample and device TEEs never release a key",
             ),
@@ -293,6 +326,10 @@ impl EvidenceError {
 pub enum Evidence {
     /// From an Intel TDX trust domain.
     Tdx(TdxEvidence),
+    /// From an AMD SEV-SNP guest.
+    Snp(SnpEvidence),
+    /// From an Azure confidential VM: a TPM quote and the hardware's report over the TPM's key.
+    Azure(AzureEvidence),
 }
 
 impl Evidence {
@@ -305,6 +342,10 @@ impl Evidence {
     pub fn parse_kbs(tee: Tee, primary_evidence: &Value) -> Result<Self, EvidenceError> {
         match tee {
             Tee::Tdx => parse_kbs_tdx(primary_evidence),
+            Tee::Snp => Ok(Self::Snp(SnpEvidence::parse_kbs(primary_evidence)?)),
+            Tee::AzSnpVtpm | Tee::AzTdxVtpm => {
+                Ok(Self::Azure(AzureEvidence::parse_kbs(tee, primary_evidence)?))
+            }
         }
     }
 
@@ -325,9 +366,9 @@ impl Evidence {
                     what: "Evidence file",
                     expected: "hex with an even number of digits",
                 })?;
-                Ok(Self::Tdx(TdxEvidence::parse(&quote)?))
+                parse_raw(&quote)
             }
-            _ => Ok(Self::Tdx(TdxEvidence::parse(bytes)?)),
+            _ => parse_raw(bytes),
         }
     }
 
@@ -336,6 +377,8 @@ impl Evidence {
     pub fn report_data(&self) -> ReportData {
         match self {
             Self::Tdx(evidence) => evidence.quote().body.report_data,
+            Self::Snp(evidence) => evidence.report_data(),
+            Self::Azure(evidence) => evidence.report_data(),
         }
     }
 
@@ -344,6 +387,8 @@ impl Evidence {
     pub fn tee(&self) -> Tee {
         match self {
             Self::Tdx(_) => Tee::Tdx,
+            Self::Snp(_) => Tee::Snp,
+            Self::Azure(evidence) => evidence.tee(),
         }
     }
 }
@@ -370,7 +415,29 @@ fn parse_json_file(text: &str) -> Result<Evidence, EvidenceError> {
                 .ok_or(EvidenceError::Encoding { what: "tee", expected: "the name of a TEE" })?;
             Evidence::parse_kbs(tee.parse()?, evidence)
         }
-        None => Evidence::parse_kbs(Tee::Tdx, &value),
+        None => Evidence::parse_kbs(tee_by_members(&value), &value),
+    }
+}
+
+/// A report or quote without a wrapper. An SNP report has exactly its length; all else is a quote.
+fn parse_raw(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
+    if bytes.len() == snp::REPORT_LEN {
+        return Ok(Evidence::Snp(SnpEvidence::parse(bytes)?));
+    }
+    Ok(Evidence::Tdx(TdxEvidence::parse(bytes)?))
+}
+
+/// Which TEE's members a bare KBS object has. Files only: in the protocol the Request names the TEE.
+fn tee_by_members(value: &Value) -> Tee {
+    let has = |member: &str| value.get(member).is_some();
+    if has("hcl_report") && has("td_quote") {
+        Tee::AzTdxVtpm
+    } else if has("hcl_report") {
+        Tee::AzSnpVtpm
+    } else if has("attestation_report") || has("attestation_report_raw") {
+        Tee::Snp
+    } else {
+        Tee::Tdx
     }
 }
 

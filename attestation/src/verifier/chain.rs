@@ -7,9 +7,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::asn1::AnyRef;
+use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader};
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_cert::Certificate;
@@ -19,6 +22,12 @@ use x509_cert::name::Name;
 
 use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CHAIN_CERTIFICATES, MAX_CRL_LEN};
 use crate::unix_time::UnixTime;
+
+/// RFC 5480 §2.1.1, RFC 3279 §2.3.1.
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// What is wrong with a certificate path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,6 +173,20 @@ impl Link {
     /// The uncompressed point of the certificate's key.
     pub(crate) fn public_key(&self) -> &[u8] {
         self.certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
+    }
+
+    /// The one signature algorithm that goes with the certificate's key.
+    fn algorithm(&self) -> Option<&'static dyn VerificationAlgorithm> {
+        let key = self.certificate.tbs_certificate().subject_public_key_info();
+        if key.algorithm.oid == RSA_ENCRYPTION {
+            return Some(&RSA_PSS_2048_8192_SHA384);
+        }
+        let curve = key.algorithm.parameters.as_ref()?.decode_as::<ObjectIdentifier>().ok()?;
+        match (key.algorithm.oid, curve) {
+            (EC_PUBLIC_KEY, SECP256R1) => Some(&ECDSA_P256_SHA256_ASN1),
+            (EC_PUBLIC_KEY, SECP384R1) => Some(&ECDSA_P384_SHA384_ASN1),
+            _ => None,
+        }
     }
 
     /// The subject for people, bounded: it comes from outside and ends up in logs.
@@ -341,14 +364,13 @@ impl RevocationList {
     }
 }
 
-/// Checks the signature of a certificate or list over its first part, as received. ECDSA P-256 with
-/// SHA-256 is the only algorithm of Intel's PKI.
+/// Checks the signature of a certificate or list over its first part, as received. The issuer's key
+/// decides about the algorithm, never the signed object: P-256 with SHA-256 for Intel, RSA-PSS 4096
+/// with SHA-384 for AMD, P-384 with SHA-384 for NVIDIA.
 fn verify_signed(der: &[u8], signature: &[u8], issuer: &Link) -> Option<()> {
     let outer = AnyRef::from_der(der).ok()?;
     let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, issuer.public_key())
-        .verify(signed, signature)
-        .ok()
+    UnparsedPublicKey::new(issuer.algorithm()?, issuer.public_key()).verify(signed, signature).ok()
 }
 
 fn unix_time(time: &x509_cert::time::Time) -> UnixTime {

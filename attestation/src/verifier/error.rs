@@ -7,7 +7,9 @@ use crate::claims::{AnchorUsed, Fmspc, Measurement, TdAttributes, Xfam};
 use crate::evidence::EvidenceError;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
+use crate::verifier::azure::AzureError;
 use crate::verifier::chain::{ChainError, RevocationError};
+use crate::verifier::snp::SnpError;
 
 /// A refusal of the Verifier. Every variant belongs to one rung of the ladder in `SPEC.md`.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,12 @@ pub enum VerifyError {
     /// T1 and T14: the bytes are no Evidence that this release reads.
     #[error("evidence is malformed")]
     Evidence(#[from] EvidenceError),
+    /// A rung of the SNP ladder.
+    #[error(transparent)]
+    Snp(#[from] SnpError),
+    /// A rung of the Azure vTPM ladder.
+    #[error(transparent)]
+    Azure(#[from] AzureError),
     /// T1: the quoting enclave is not Intel's.
     #[error("quoting enclave of an unknown vendor")]
     QeVendor {
@@ -238,6 +246,8 @@ impl VerifyError {
     pub fn rung(&self) -> &'static str {
         match self {
             Self::Evidence(error) => error.rung(),
+            Self::Snp(error) => error.rung(),
+            Self::Azure(error) => error.rung(),
             Self::QeVendor { .. } => "T1",
             Self::PckChain { .. } | Self::PckExtension { .. } => "T2",
             Self::Revocation { .. } => "T3",
@@ -266,9 +276,9 @@ impl VerifyError {
     /// The refusal as [`Reason`]s for the owner. Never empty.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
-        if let Self::Evidence(error) = self {
-            return error.reasons();
+        match self {
+            Self::Evidence(error) => error.reasons(),
+            _ => vec![self.reason()],
         }
-        vec![self.reason()]
     }
 }

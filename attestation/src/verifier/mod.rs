@@ -14,26 +14,57 @@ use crate::evidence::Evidence;
 use crate::unix_time::UnixTime;
 
 pub mod anchors;
+mod azure;
 pub mod chain;
 pub mod error;
 pub mod ladder;
+pub mod nvidia_gpu;
 mod refusal;
+mod snp;
 mod tdx;
 pub mod verified;
 
 pub use anchors::{AnchorError, TrustAnchors};
+pub use azure::AzureError;
 pub use error::{Document, VerifyError};
 pub use ladder::{Ladder, Outcome, RungOutcome};
+pub use snp::SnpError;
 pub use verified::Verified;
 
 /// What may be loosened. The default loosens nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
-    /// What to do with a TD that the host can read.
+    /// What to do with a guest that the host can read.
     pub debug_guests: DebugGuests,
+    /// What to do with TDs whose attributes a paravisor leaves at zero.
+    pub paravisor_tds: ParavisorTds,
+    /// What to do where AMD's revocation list is not at hand.
+    pub amd_revocation: AmdRevocation,
 }
 
-/// What to do with a debuggable TD.
+/// What to do with a TD that runs without SEPT_VE_DISABLE, as Azure's do under their paravisor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParavisorTds {
+    /// Refuse it at rung T9.
+    #[default]
+    Refuse,
+    /// Let a TD with TD_ATTRIBUTES of zero through. The paravisor then decides what a #VE on a page
+    /// that the host took away does, and its measurement (MRTD) must be one that the owner knows.
+    InsecureAccept,
+}
+
+/// What to do about AMD's revocation list (rung S5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AmdRevocation {
+    /// No list, or one that is not current, is a refusal.
+    #[default]
+    Require,
+    /// Go on without a list. A revoked intermediate key would not be noticed. A list that is at hand
+    /// is looked at all the same.
+    InsecureWaive,
+}
+
+/// What to do with a debuggable guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DebugGuests {
     /// Refuse it at rung T9.
@@ -80,6 +111,12 @@ pub fn verify_with(
     match evidence {
         Evidence::Tdx(tdx) => tdx::verify(tdx, endorsements, anchors, expected, now, options)
             .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims)))),
+        Evidence::Snp(snp) => snp::verify(snp, endorsements, anchors, expected, now, options)
+            .map(|claims| Verified::assertion(Claims::Snp(Box::new(claims)))),
+        Evidence::Azure(azure) => {
+            azure::verify(azure, endorsements, anchors, expected, now, options)
+                .map(Verified::assertion)
+        }
     }
 }
 
@@ -94,5 +131,7 @@ pub fn replay(
 ) -> Ladder {
     match evidence {
         Evidence::Tdx(tdx) => tdx::replay(tdx, endorsements, anchors, now),
+        Evidence::Snp(snp) => snp::replay(snp, endorsements, anchors, now),
+        Evidence::Azure(azure) => azure::replay(azure, endorsements, anchors, now),
     }
 }

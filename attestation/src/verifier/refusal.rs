@@ -36,6 +36,11 @@ fn told(
 impl VerifyError {
     /// The refusal as one [`Reason`].
     pub(in crate::verifier) fn reason(&self) -> Reason {
+        match self {
+            Self::Snp(error) => return error.reason(),
+            Self::Azure(error) => return error.reason(),
+            _ => {}
+        }
         let Told { code, claim, expected, got, remedy } = self.told();
         Reason {
             code: code.into(),
@@ -52,6 +57,10 @@ impl VerifyError {
             Self::Evidence(error) => {
                 let got = error.to_string();
                 told("evidence.malformed", "evidence", "a TDX quote", got, RECOLLECT)
+            }
+            // Told by their own types, see `reason`.
+            Self::Snp(_) | Self::Azure(_) => {
+                told("evidence.refused", "evidence", "sound Evidence", self.to_string(), RECOLLECT)
             }
             Self::QeVendor { got } => told(
                 "tdx.quote.qe-vendor",

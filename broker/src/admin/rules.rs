@@ -112,7 +112,7 @@ pub(super) async fn set_reference_values(
     })
     .await?;
     let digest = values.digest();
-    Ok(json(StatusCode::OK, &ReferenceValuesSet { name: values.name, digest }))
+    Ok(json(StatusCode::OK, &ReferenceValuesSet { name: values.name().to_owned(), digest }))
 }
 
 /// `GET /adyton/v1/reference-values`
@@ -124,7 +124,7 @@ pub(super) async fn reference_values(
             .await?;
     let shown = |stored: StoredReferenceValues| ShownReferenceValues {
         digest: stored.values.digest(),
-        name: stored.values.name,
+        name: stored.values.name().to_owned(),
         toml: stored.toml,
     };
     let reference_values = all.into_iter().map(shown).collect();

@@ -114,7 +114,7 @@ impl Connection {
             now,
         )?;
         let policy = AppraisalPolicy {
-            reference_values: vec![trust.reference_values.name.clone()],
+            reference_values: vec![trust.reference_values.name().to_owned()],
             ..AppraisalPolicy::default()
         };
         let references = std::slice::from_ref(&trust.reference_values);

@@ -288,7 +288,7 @@ async fn ask(
     let lines = vec![
         "the quote commits to our nonce, the serving key and this very connection (level channel)"
             .to_owned(),
-        format!("measurements equal “{}”; TCB up to date", trust.reference_values.name),
+        format!("measurements equal “{}”; TCB up to date", trust.reference_values.name()),
         format!(
             "model {} version {}, keys held in {}",
             attested.report.model.name,

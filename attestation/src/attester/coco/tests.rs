@@ -70,6 +70,7 @@ fn an_event_changes_later_evidence() {
     attester.extend_event(&event).unwrap();
     let rtmr3 = |evidence: &Value| match Evidence::parse_kbs(Tee::Tdx, evidence).unwrap() {
         Evidence::Tdx(tdx) => tdx.quote().body.rtmr[3],
+        other => panic!("TDX Evidence, not {other:?}"),
     };
     assert_ne!(rtmr3(&before), rtmr3(&attester.collect(&asked()).unwrap()));
 }

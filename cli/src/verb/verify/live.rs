@@ -156,7 +156,7 @@ impl Expectation {
             }
             // Without a policy: the strict defaults, and any of the given sets.
             None => {
-                let named = references.iter().map(|set| set.name.clone()).collect();
+                let named = references.iter().map(|set| set.name().to_owned().clone()).collect();
                 let policy =
                     AppraisalPolicy { reference_values: named, ..AppraisalPolicy::default() };
                 (policy, 0)
