@@ -76,5 +76,5 @@ pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
     AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, TrustAnchors,
-    Verified, VerifyError, VerifyOptions, replay, verify, verify_with,
+    Verified, VerifyError, VerifyOptions, explain, replay, verify, verify_with,
 };

@@ -18,7 +18,7 @@ use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
     server,
 };
-use adyton_attestation::{Claims, Reason, UnixTime, Verified, verify};
+use adyton_attestation::{Claims, Reason, UnixTime, Verified, explain, verify};
 
 use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
@@ -91,8 +91,11 @@ pub fn attest(
     let Presented { evidence, expected, tee_key, init_data } = presented;
     // 3.
     let endorsements = broker.trusted.endorsements.current();
-    let verified = verify(&evidence, &endorsements, &broker.trusted.anchors, &expected, now())
-        .map_err(|error| refuse(error.reasons()))?;
+    let (anchors, at) = (&broker.trusted.anchors, now());
+    let verified = verify(&evidence, &endorsements, anchors, &expected, at).map_err(|error| {
+        // The owner reads all that is wrong with it; the guest gets codes.
+        refuse(explain(&error, &evidence, &endorsements, anchors, &expected, at))
+    })?;
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {

@@ -91,6 +91,14 @@ async fn evidence_over_other_report_data_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_lists_every_fault_of_the_evidence() {
+    let faults = [Fault::DebugTd, Fault::WrongReportData];
+    for code in ["tdx.td-attributes.debug", "tdx.report-data"] {
+        assert_evidence_refused(&faults, code).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn evidence_under_an_unknown_root_is_refused() {
     assert_evidence_refused(&[Fault::OtherRoot], "tdx.pck-chain").await;
 }
