@@ -17,7 +17,7 @@ use crate::unix_time::UnixTime;
 mod azure;
 mod snp;
 
-pub use azure::{AzureClaims, AzureHardwareClaims};
+pub use azure::{AzureClaims, AzureHardwareClaims, TdProfile};
 pub use snp::SnpClaims;
 
 /// A text was not the expected number of bytes in hex.
@@ -104,6 +104,11 @@ hex_bytes! {
 hex_bytes! {
     /// PPID: identifies one physical platform. The same for every TD on it.
     Ppid, 16
+}
+
+hex_bytes! {
+    /// A PCR of a TPM's SHA-256 bank.
+    Pcr, 32
 }
 
 impl TdAttributes {

@@ -37,3 +37,21 @@ pub const MAX_NAME_LEN: usize = 128;
 pub const MAX_ANCHOR_LEN: usize = 16 * 1024;
 /// Extra trust anchors.
 pub const MAX_EXTRA_ANCHORS: usize = 16;
+/// One HCL report in bytes. Azure's NV index has 2600.
+pub const MAX_HCL_REPORT_LEN: usize = 4096;
+/// Keys in the var-data of an HCL report. Azure writes one or two.
+pub const MAX_HCL_KEYS: usize = 16;
+/// One TPMS_ATTEST in bytes. A quote of one bank over a 48-byte digest has 161.
+pub const MAX_TPM_ATTEST_LEN: usize = 1024;
+/// Qualifying data of a TPM quote in bytes: the largest digest, SHA-512.
+pub const MAX_TPM_EXTRA_DATA_LEN: usize = 64;
+/// A TPM name in bytes: algorithm and the largest digest.
+pub const MAX_TPM_NAME_LEN: usize = 66;
+/// A digest of a TPM in bytes: SHA-512.
+pub const MAX_TPM_DIGEST_LEN: usize = 64;
+/// PCR banks in one selection. Real TPMs have up to five.
+pub const MAX_TPM_PCR_SELECTIONS: usize = 16;
+/// Bitmap of one PCR selection in bytes. PCs have three, for 24 PCRs.
+pub const MAX_TPM_PCR_SELECT_LEN: usize = 4;
+/// One command to or response of a TPM in bytes; what Linux and the reference implementation use.
+pub const MAX_TPM_MESSAGE_LEN: usize = 4096;

@@ -29,8 +29,10 @@ use crate::limits::{MAX_EVENT_LOG_LEN, MAX_EVIDENCE_FILE_LEN, MAX_QUOTE_LEN};
 use crate::reason::Reason;
 
 pub mod azure;
+pub mod hcl;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 
 pub use azure::{AzureEvidence, AzureFormatError};
 pub use snp::{SnpEvidence, SnpFormatError};
@@ -430,9 +432,10 @@ fn parse_raw(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
 /// Which TEE's members a bare KBS object has. Files only: in the protocol the Request names the TEE.
 fn tee_by_members(value: &Value) -> Tee {
     let has = |member: &str| value.get(member).is_some();
+    // The oldest form of `az-snp-vtpm` has `report`, `vcek`, and an object as `quote`.
     if has("hcl_report") && has("td_quote") {
         Tee::AzTdxVtpm
-    } else if has("hcl_report") {
+    } else if has("hcl_report") || has("vcek") {
         Tee::AzSnpVtpm
     } else if has("attestation_report") || has("attestation_report_raw") {
         Tee::Snp
