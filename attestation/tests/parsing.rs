@@ -243,8 +243,8 @@ fn a_bundle_that_is_not_one_is_refused_by_its_member() {
         bundle_refusal(&collateral)
     };
     assert!(matches!(
-        bundle_refusal(&json!({ "version": 2 })),
-        EndorsementError::Version { got: 2 }
+        bundle_refusal(&json!({ "version": 3 })),
+        EndorsementError::Version { got: 3 }
     ));
     assert!(matches!(
         bundle_refusal(&json!({ "version": 1, "snp": [] })),

@@ -1,99 +1,200 @@
 //! The file that Endorsements travel in.
 //!
-//! In: one JSON file, either `{"version":1,"tdx":[…]}` or one bare `QuoteCollateralV3` object as
-//! PCCS clients store it. Out: [`EndorsementBundle`], from which the Verifier picks by FMSPC.
+//! Role: carries the Endorsers' statements to the Verifier. In: one JSON file of version 2, of the
+//! older version 1, or one bare `QuoteCollateralV3` object as PCCS clients store it. Out:
+//! [`EndorsementBundle`], from which the Verifier picks by platform type, product or processor; a
+//! list of what is in it with dates; a file again.
+//! It verifies nothing, fetches nothing and knows no clock.
+//! Against: files that are large, deep or full of entries, read before anybody has looked at them.
+//!
+//! ```text
+//! {"version": 2, "intel": [collateral per platform type …], "amd": {…}, "nvidia": {…}}
+//! ```
 
-use serde::Deserialize;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::claims::Fmspc;
+use crate::endorsement::amd_json::{self, AmdJson};
 use crate::endorsement::intel::CollateralJson;
+use crate::endorsement::item::EndorsementItem;
+use crate::endorsement::nvidia_json::{self, NvidiaJson};
 use crate::endorsement::{
     AmdEndorsements, EndorsementError, IntelEndorsements, NvidiaEndorsements,
 };
 use crate::limits::{MAX_ENDORSEMENT_BUNDLE_LEN, MAX_ENDORSEMENT_ENTRIES};
 use crate::unix_time::UnixTime;
 
-/// Endorsements of any number of platform types. Unverified.
+/// Endorsements of any number of platform types, products and processors. Unverified.
 #[derive(Clone, Debug, Default)]
 pub struct EndorsementBundle {
-    tdx: Vec<IntelEndorsements>,
+    intel: Vec<Arc<IntelEndorsements>>,
     amd: AmdEndorsements,
     nvidia: NvidiaEndorsements,
 }
 
+/// What decides how the rest of a file is read; everything else is skipped without being kept.
+#[derive(Deserialize)]
+struct VersionJson {
+    version: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BundleJson {
-    version: u64,
+struct BundleV1Json {
+    #[serde(rename = "version")]
+    _version: u64,
     #[serde(default)]
-    tdx: Vec<CollateralJson>,
+    tdx: Entries<CollateralJson>,
+}
+
+//= attestation/SPEC.md#11
+//# A reader MUST refuse a version or a member that it does not know.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleV2Json {
+    #[serde(rename = "version")]
+    _version: u64,
+    #[serde(default)]
+    intel: Entries<CollateralJson>,
+    #[serde(default)]
+    amd: AmdJson,
+    #[serde(default)]
+    nvidia: NvidiaJson,
 }
 
 impl EndorsementBundle {
-    /// Parses a bundle or one bare collateral object.
+    /// Parses a bundle of version 2 or 1, or one bare collateral object.
     ///
     /// # Errors
-    /// [`EndorsementError::TooLarge`], [`Json`](EndorsementError::Json),
-    /// [`Version`](EndorsementError::Version), [`Member`](EndorsementError::Member), in this order.
+    /// [`EndorsementError::TooLarge`] for the length, [`Json`](EndorsementError::Json) (also for more
+    /// entries than [`limits`](crate::limits) allow), [`Version`](EndorsementError::Version),
+    /// [`TooLarge`](EndorsementError::TooLarge) or [`Member`](EndorsementError::Member) for a member,
+    /// in this order.
     pub fn parse(bytes: &[u8]) -> Result<Self, EndorsementError> {
         limit("bundle", bytes.len(), MAX_ENDORSEMENT_BUNDLE_LEN)?;
-        let value: Value = serde_json::from_slice(bytes).map_err(EndorsementError::Json)?;
-        let entries = if value.get("version").is_some() {
-            let bundle: BundleJson =
-                serde_json::from_value(value).map_err(EndorsementError::Json)?;
-            if bundle.version != 1 {
-                return Err(EndorsementError::Version { got: bundle.version });
+        // Two passes, the first of which keeps nothing: no tree of values is ever built from a file
+        // that may be hostile. Both stop at 128 levels.
+        let VersionJson { version } = serde_json::from_slice(bytes)?;
+        match version {
+            None => Self::default().with_intel([serde_json::from_slice(bytes)?]),
+            Some(1) => {
+                let file: BundleV1Json = serde_json::from_slice(bytes)?;
+                Self::default().with_intel(file.tdx.0)
             }
-            bundle.tdx
-        } else {
-            vec![serde_json::from_value(value).map_err(EndorsementError::Json)?]
-        };
-        limit("number of platform types", entries.len(), MAX_ENDORSEMENT_ENTRIES)?;
-        let tdx =
-            entries.into_iter().map(IntelEndorsements::from_json).collect::<Result<_, _>>()?;
-        Ok(Self { tdx, ..Self::default() })
+            Some(2) => {
+                let BundleV2Json { intel, amd, nvidia, .. } = serde_json::from_slice(bytes)?;
+                let bundle = Self::default().with_intel(intel.0)?;
+                Ok(Self { amd: amd.parse()?, nvidia: nvidia.parse()?, ..bundle })
+            }
+            Some(got) => Err(EndorsementError::Version { got }),
+        }
     }
 
-    /// A bundle without Endorsements: every verification against it fails at rung T16.
+    fn with_intel(
+        mut self,
+        entries: impl IntoIterator<Item = CollateralJson>,
+    ) -> Result<Self, EndorsementError> {
+        for entry in entries {
+            self.intel.push(Arc::new(IntelEndorsements::from_json(entry)?));
+        }
+        Ok(self)
+    }
+
+    /// A bundle without Endorsements: every verification against it fails.
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Adds all entries of `other`.
+    /// Adds everything of `other` that is not there already, byte for byte. Nothing replaces
+    /// anything: which of two entries counts is decided when one is picked, see
+    /// [`pruned`](Self::pruned).
     ///
     /// # Errors
     /// [`EndorsementError::TooLarge`] when together they are more than the limit.
     pub fn merge(mut self, other: Self) -> Result<Self, EndorsementError> {
-        let count = self.tdx.len().saturating_add(other.tdx.len());
-        limit("number of platform types", count, MAX_ENDORSEMENT_ENTRIES)?;
-        self.tdx.extend(other.tdx);
-        Ok(self)
+        for entry in other.intel {
+            if !self.intel.iter().any(|known| known.same_as(&entry)) {
+                self.intel.push(entry);
+                limit("number of platform types", self.intel.len(), MAX_ENDORSEMENT_ENTRIES)?;
+            }
+        }
+        let amd = amd_json::merge(self.amd, other.amd)?;
+        let nvidia = nvidia_json::merge(self.nvidia, other.nvidia)?;
+        Ok(Self { intel: self.intel, amd, nvidia })
     }
 
-    /// The bundle as JSON text of version 1.
+    /// The bundle as JSON text of version 2.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let tdx: Vec<Value> = self.tdx.iter().map(IntelEndorsements::to_json).collect();
-        json!({ "version": 1, "tdx": tdx }).to_string()
+        let intel: Vec<Value> = self.entries().map(IntelEndorsements::to_json).collect();
+        let amd = amd_json::to_json(&self.amd);
+        let nvidia = nvidia_json::to_json(&self.nvidia);
+        json!({ "version": 2, "intel": intel, "amd": amd, "nvidia": nvidia }).to_string()
     }
 
-    /// Number of platform types.
+    /// Every vendor statement in it, with its kind, subject, dates and digest, in the order of the
+    /// file. A list that several entries share is named once.
+    #[must_use]
+    pub fn items(&self) -> Vec<EndorsementItem> {
+        let mut items: Vec<EndorsementItem> = Vec::new();
+        let all = self.entries().flat_map(IntelEndorsements::items);
+        let all = all.chain(amd_json::items(&self.amd)).chain(nvidia_json::items(&self.nvidia));
+        let mut seen = std::collections::BTreeSet::new();
+        for item in all {
+            if seen.insert((item.kind, item.subject.clone(), item.sha256.clone())) {
+                items.push(item);
+            }
+        }
+        items
+    }
+
+    /// The bundle without what has expired at `now`, and without entries for which a newer one that
+    /// counts is there.
+    #[must_use]
+    pub fn pruned(self, now: UnixTime) -> Self {
+        let expired = |entry: &IntelEndorsements| {
+            entry.validity().is_none_or(|validity| validity.expires <= now)
+        };
+        let living: Vec<_> = self.intel.into_iter().filter(|entry| !expired(entry)).collect();
+        let superseded = |entry: &IntelEndorsements| {
+            let newer = |other: &&Arc<IntelEndorsements>| {
+                let issued = other.tcb_info_dates().issued;
+                other.fmspc() == entry.fmspc()
+                    && other.is_tdx() == entry.is_tdx()
+                    && issued <= now
+                    && issued > entry.tcb_info_dates().issued
+            };
+            living.iter().any(|other| newer(&other))
+        };
+        let intel = living.iter().filter(|entry| !superseded(entry)).cloned().collect();
+        let amd = amd_json::pruned(self.amd, now);
+        let nvidia = nvidia_json::pruned(self.nvidia, now);
+        Self { intel, amd, nvidia }
+    }
+
+    /// Number of entries: platform types of Intel, and items of the other vendors.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tdx.len()
+        let amd = amd_json::items(&self.amd).len();
+        let nvidia = nvidia_json::items(&self.nvidia).len();
+        self.intel.len().saturating_add(amd).saturating_add(nvidia)
     }
 
     /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tdx.is_empty()
+        self.len() == 0
     }
 
-    /// All entries, in the order of the file.
+    /// Intel's entries, in the order of the file.
     pub fn entries(&self) -> impl Iterator<Item = &IntelEndorsements> {
-        self.tdx.iter()
+        self.intel.iter().map(|entry| &**entry)
     }
 
     /// AMD's statements.
@@ -112,11 +213,66 @@ impl EndorsementBundle {
     /// one that isn't, then the newest. Which one is chosen decides about no check: all of them run
     /// on it.
     pub(crate) fn select(&self, fmspc: Fmspc, now: UnixTime) -> Option<&IntelEndorsements> {
-        self.tdx.iter().filter(|entry| entry.fmspc() == fmspc).max_by_key(|entry| {
+        self.entries().filter(|entry| entry.fmspc() == fmspc).max_by_key(|entry| {
             let dates = entry.tcb_info_dates();
             let valid = dates.issued <= now && now <= dates.next_update;
             (entry.is_tdx(), valid, dates.issued)
         })
+    }
+}
+
+impl From<IntelEndorsements> for EndorsementBundle {
+    fn from(entry: IntelEndorsements) -> Self {
+        Self { intel: vec![Arc::new(entry)], ..Self::default() }
+    }
+}
+
+impl From<AmdEndorsements> for EndorsementBundle {
+    fn from(amd: AmdEndorsements) -> Self {
+        Self { amd, ..Self::default() }
+    }
+}
+
+impl From<NvidiaEndorsements> for EndorsementBundle {
+    fn from(nvidia: NvidiaEndorsements) -> Self {
+        Self { nvidia, ..Self::default() }
+    }
+}
+
+/// A list of at most [`MAX_ENDORSEMENT_ENTRIES`], refused at the first entry too many.
+#[derive(Debug)]
+pub(super) struct Entries<T>(pub(super) Vec<T>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EntriesVisitor(PhantomData))
+    }
+}
+
+struct EntriesVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+    type Value = Entries<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a list of at most {MAX_ENDORSEMENT_ENTRIES} entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if all.len() == MAX_ENDORSEMENT_ENTRIES {
+                return Err(A::Error::invalid_length(all.len().saturating_add(1), &self));
+            }
+            all.push(entry);
+        }
+        Ok(Entries(all))
     }
 }
 

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::claims::Fmspc;
 use crate::endorsement::EndorsementError;
+use crate::endorsement::item::{EndorsementItem, ItemKind, Validity};
+use crate::endorsement::x509::{chain_validity, crl_issuer, crl_validity};
 use crate::limits::{MAX_CERTIFICATE_CHAIN_LEN, MAX_CRL_LEN, MAX_TCB_JSON_LEN};
 use crate::unix_time::UnixTime;
 
@@ -135,6 +137,57 @@ impl IntelEndorsements {
         &self.qe_identity
     }
 
+    /// Whether the other is the same, byte for byte.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.collateral == other.collateral
+    }
+
+    /// The time in which all of it counts; `None` when a date can't be read.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        let mut items = self.items().into_iter().map(|item| item.validity);
+        let first = items.next()??;
+        items.try_fold(first, |so_far, one| Some(so_far.intersect(one?)))
+    }
+
+    /// Each document, list and chain with its own dates.
+    #[must_use]
+    pub fn items(&self) -> Vec<EndorsementItem> {
+        let c = &self.collateral;
+        let tee = if self.is_tdx() { "TDX" } else { "SGX" };
+        let platform = format!("{} {tee}", self.fmspc);
+        let dated = |dates: DocumentDates| {
+            Some(Validity { issued: dates.issued, expires: dates.next_update })
+        };
+        let list = |kind, der: &[u8]| {
+            let issuer = crl_issuer(der).unwrap_or_else(|| "(unreadable)".to_owned());
+            EndorsementItem::new(kind, issuer, crl_validity(der), der)
+        };
+        let chain = |subject: &str, pem: &str| {
+            let validity = chain_validity(pem.as_bytes());
+            EndorsementItem::new(ItemKind::IntelSignerChain, subject, validity, pem.as_bytes())
+        };
+        vec![
+            EndorsementItem::new(
+                ItemKind::IntelTcbInfo,
+                platform,
+                dated(self.tcb_info_dates),
+                c.tcb_info.as_bytes(),
+            ),
+            EndorsementItem::new(
+                ItemKind::IntelQeIdentity,
+                shortened(&self.qe_identity.id),
+                dated(self.qe_identity_dates),
+                c.qe_identity.as_bytes(),
+            ),
+            list(ItemKind::IntelPckCrl, &c.pck_crl),
+            list(ItemKind::IntelRootCrl, &c.root_ca_crl),
+            chain("TCB info", &c.tcb_info_issuer_chain),
+            chain("QE identity", &c.qe_identity_issuer_chain),
+            chain("PCK revocation list", &c.pck_crl_issuer_chain),
+        ]
+    }
+
     /// The platform type that the TCB info is for.
     #[must_use]
     pub fn fmspc(&self) -> Fmspc {
@@ -158,6 +211,10 @@ impl IntelEndorsements {
     pub fn qe_identity_dates(&self) -> DocumentDates {
         self.qe_identity_dates
     }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(32).collect()
 }
 
 fn bounded(what: &'static str, text: &str, limit: usize) -> Result<(), EndorsementError> {

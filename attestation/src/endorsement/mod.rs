@@ -15,13 +15,18 @@
 )]
 
 pub mod amd;
+mod amd_json;
 pub mod bundle;
 pub mod intel;
+pub mod item;
 pub mod nvidia;
+mod nvidia_json;
+mod x509;
 
 pub use amd::AmdEndorsements;
 pub use bundle::EndorsementBundle;
 pub use intel::IntelEndorsements;
+pub use item::{EndorsementItem, Freshness, ItemKind, Validity};
 pub use nvidia::NvidiaEndorsements;
 
 /// Why a file is not a bundle of Endorsements.
@@ -40,9 +45,9 @@ pub enum EndorsementError {
     },
     /// Not JSON of the expected shape.
     #[error("not an endorsement bundle")]
-    Json(#[source] serde_json::Error),
+    Json(#[from] serde_json::Error),
     /// A bundle of a version that this release does not read.
-    #[error("bundle version {got}; version 1 is supported")]
+    #[error("bundle version {got}; versions 1 and 2 are supported")]
     Version {
         /// The version that the file states.
         got: u64,
@@ -66,7 +71,7 @@ impl EndorsementError {
                 "use a release of Adyton that reads this version, or make the bundle anew"
             }
             Self::TooLarge { .. } | Self::Json(_) | Self::Member { .. } => {
-                "fetch the collateral again (QuoteCollateralV3 JSON, or a bundle {\"version\":1,\"tdx\":[…]})"
+                "fetch the collateral again (QuoteCollateralV3 JSON, or a bundle of version 2; `adyton endorsements fetch` makes one)"
             }
         }
     }
