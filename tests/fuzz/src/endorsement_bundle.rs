@@ -41,7 +41,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         TEE.endorsement_bundle(NOW, &[]),
         TEE.collateral(NOW, &[]),
         serde_json::json!({ "version": 1, "tdx": [] }),
-        json!({ "version": 2, "intel": [TEE.collateral(NOW, &[])], "amd": {}, "nvidia": {} }),
+        serde_json::json!({ "version": 2, "intel": [TEE.collateral(NOW, &[])], "amd": {}, "nvidia": {} }),
         serde_json::json!({ "version": 3, "intel": [] }),
     ]
     .into_iter()
