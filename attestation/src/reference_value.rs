@@ -25,7 +25,7 @@ mod azure;
 mod snp;
 mod tdx;
 
-pub use azure::AzureReferenceValues;
+pub use azure::{AzureReferenceValues, PcrIndex};
 pub use snp::SnpReferenceValues;
 pub use tdx::TdxReferenceValues;
 

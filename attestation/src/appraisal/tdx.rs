@@ -30,6 +30,19 @@ pub(super) fn appraise(
     }
 }
 
+/// Every rule but T11: what holds for the hardware under an Azure vTPM as well.
+pub(super) fn rules(
+    claims: &TdxClaims,
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+    reasons: &mut Vec<Reason>,
+) {
+    tcb(claims, policy, reasons);
+    attributes(claims, policy, reasons);
+    collateral(claims, policy, now, reasons);
+    platform(claims, policy, reasons);
+}
+
 /// T8, second half: status and advisories that the owner accepts.
 fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
     if !policy.tcb_status.contains(&claims.tcb_status) {

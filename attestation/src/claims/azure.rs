@@ -48,6 +48,9 @@ pub enum AzureHardwareClaims {
 }
 
 /// Which rules for TD attributes the machine meets.
+//
+//= attestation/SPEC.md#9.2
+//# A Verifier MUST show in its claims that a TD met the paravisor profile only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TdProfile {

@@ -171,8 +171,8 @@ pub enum AzureEvidenceVersion {
 #[derive(Clone, Debug)]
 pub struct AzureEvidence {
     version: AzureEvidenceVersion,
-    quote: TpmQuote,
-    hcl: HclReport,
+    quote: Box<TpmQuote>,
+    hcl: Box<HclReport>,
     hardware: AzureHardware,
 }
 
@@ -230,7 +230,7 @@ impl AzureEvidence {
                 return mismatch("TDX");
             }
         };
-        Ok(Self { version, quote, hcl, hardware })
+        Ok(Self { version, quote: Box::new(quote), hcl: Box::new(hcl), hardware })
     }
 
     /// The TEE that this Evidence claims to come from.
