@@ -15,9 +15,11 @@ use crate::evidence::Tee;
 use crate::unix_time::UnixTime;
 
 mod azure;
+mod gpu;
 mod snp;
 
 pub use azure::{AzureClaims, AzureHardwareClaims, TdProfile};
+pub use gpu::{GpuClaims, GpuRevocation, Nvdec0};
 pub use snp::SnpClaims;
 
 /// A text was not the expected number of bytes in hex.

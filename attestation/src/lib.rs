@@ -62,11 +62,13 @@ pub mod verifier;
 
 pub use appraisal::{
     AppraisalPolicy, AppraisalRefusal, AttestationResult, PolicyError, ReleasePolicy, appraise,
+    appraise_with_devices,
 };
 pub use binding::{BindingLevel, ChannelBinding, EXPORTER_LABEL, ReportBinding, ReportData};
 pub use challenge::Nonce;
 pub use claims::{
-    AnchorUsed, AzureClaims, AzureHardwareClaims, Claims, SnpClaims, TcbStatus, TdxClaims,
+    AnchorUsed, AzureClaims, AzureHardwareClaims, Claims, GpuClaims, SnpClaims, TcbStatus,
+    TdxClaims,
 };
 pub use endorsement::{EndorsementBundle, EndorsementError};
 pub use evidence::{Evidence, EvidenceError, Tee};
@@ -76,5 +78,5 @@ pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
     AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, TrustAnchors,
-    Verified, VerifyError, VerifyOptions, explain, replay, verify, verify_with,
+    Verified, VerifyError, VerifyOptions, explain, replay, verify, verify_gpu, verify_with,
 };

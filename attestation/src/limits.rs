@@ -55,3 +55,7 @@ pub const MAX_TPM_PCR_SELECTIONS: usize = 16;
 pub const MAX_TPM_PCR_SELECT_LEN: usize = 4;
 /// One command to or response of a TPM in bytes; what Linux and the reference implementation use.
 pub const MAX_TPM_MESSAGE_LEN: usize = 4096;
+/// Devices in one Attestation. A machine has eight GPUs and four switches.
+pub const MAX_DEVICES: usize = 16;
+/// One SPDM measurement report in bytes. Real: 4.1 to 4.3 KiB.
+pub const MAX_SPDM_REPORT_LEN: usize = 16 * 1024;

@@ -16,16 +16,18 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use crate::evidence::Tee;
 use crate::limits::{MAX_NAME_LEN, MAX_POLICY_LEN};
 
 mod azure;
+mod nvidia;
 mod snp;
 mod tdx;
 
 pub use azure::{AzureReferenceValues, PcrIndex};
+pub use nvidia::{GpuComponent, NvidiaReferenceValues};
 pub use snp::SnpReferenceValues;
 pub use tdx::TdxReferenceValues;
 
@@ -39,6 +41,17 @@ pub enum ReferenceValues {
     Snp(SnpReferenceValues),
     /// For Azure confidential VMs.
     Azure(AzureReferenceValues),
+    /// For one component of an NVIDIA GPU.
+    Nvidia(NvidiaReferenceValues),
+}
+
+/// The name under which files speak of NVIDIA devices, as the KBS protocol does.
+const NVIDIA: &str = "nvidia";
+
+impl From<NvidiaReferenceValues> for ReferenceValues {
+    fn from(set: NvidiaReferenceValues) -> Self {
+        Self::Nvidia(set)
+    }
 }
 
 impl From<TdxReferenceValues> for ReferenceValues {
@@ -63,7 +76,22 @@ impl From<AzureReferenceValues> for ReferenceValues {
 #[derive(Deserialize)]
 struct Head {
     name: String,
-    tee: Tee,
+    tee: Kind,
+}
+
+/// A TEE, or a device beside one.
+enum Kind {
+    Tee(Tee),
+    Nvidia,
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            NVIDIA => Ok(Self::Nvidia),
+            name => name.parse().map(Self::Tee).map_err(de::Error::custom),
+        }
+    }
 }
 
 /// Why a text is not a set of Reference Values.
@@ -83,6 +111,12 @@ pub enum ReferenceValueError {
     /// Not TOML of this shape: a syntax error, an unknown key, a register of another length.
     #[error("not a set of reference values")]
     Toml(#[source] Box<toml::de::Error>),
+    /// An index that no measurement can have.
+    #[error("measurement index {got:?} is not a number from 0 to 254")]
+    Index {
+        /// The index, shortened.
+        got: String,
+    },
     /// A name with other characters, empty, or too long.
     #[error("name {name:?} is not 1 to {MAX_NAME_LEN} characters of A-Z a-z 0-9 . _ -")]
     Name {
@@ -101,14 +135,16 @@ impl ReferenceValues {
         limit("file in bytes", text.len(), MAX_POLICY_LEN)?;
         let head: Head = from_toml(text)?;
         let set = match head.tee {
-            Tee::Tdx => Self::Tdx(from_toml(text)?),
-            Tee::Snp => Self::Snp(from_toml(text)?),
-            Tee::AzSnpVtpm | Tee::AzTdxVtpm => Self::Azure(from_toml(text)?),
+            Kind::Tee(Tee::Tdx) => Self::Tdx(from_toml(text)?),
+            Kind::Tee(Tee::Snp) => Self::Snp(from_toml(text)?),
+            Kind::Tee(Tee::AzSnpVtpm | Tee::AzTdxVtpm) => Self::Azure(from_toml(text)?),
+            Kind::Nvidia => Self::Nvidia(from_toml(text)?),
         };
         match &set {
             Self::Tdx(set) => set.within_limits()?,
             Self::Snp(set) => set.within_limits()?,
             Self::Azure(set) => set.within_limits()?,
+            Self::Nvidia(set) => set.within_limits()?,
         }
         if !is_name(&head.name) {
             return Err(ReferenceValueError::Name { name: head.name.chars().take(64).collect() });
@@ -123,27 +159,30 @@ impl ReferenceValues {
             Self::Tdx(set) => &set.name,
             Self::Snp(set) => &set.name,
             Self::Azure(set) => &set.name,
+            Self::Nvidia(set) => &set.name,
         }
     }
 
-    /// The TEE that the values are for.
+    /// The TEE or device that the values are for, as files name it.
     #[must_use]
-    pub fn tee(&self) -> Tee {
+    pub fn tee(&self) -> &'static str {
         match self {
-            Self::Tdx(_) => Tee::Tdx,
-            Self::Snp(_) => Tee::Snp,
-            Self::Azure(set) => set.tee,
+            Self::Tdx(_) => Tee::Tdx.as_str(),
+            Self::Snp(_) => Tee::Snp.as_str(),
+            Self::Azure(set) => set.tee.as_str(),
+            Self::Nvidia(_) => NVIDIA,
         }
     }
 
     /// The set as TOML; [`parse_toml`](Self::parse_toml) reads it back.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let mut out = format!("name = {:?}\ntee = {:?}\n", self.name(), self.tee().as_str());
+        let mut out = format!("name = {:?}\ntee = {:?}\n", self.name(), self.tee());
         match self {
             Self::Tdx(set) => set.write_registers(&mut out),
             Self::Snp(set) => set.write_registers(&mut out),
             Self::Azure(set) => set.write_registers(&mut out),
+            Self::Nvidia(set) => set.write_registers(&mut out),
         }
         out
     }
@@ -156,7 +195,7 @@ impl ReferenceValues {
     }
 }
 
-fn from_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ReferenceValueError> {
+fn from_toml<T: de::DeserializeOwned>(text: &str) -> Result<T, ReferenceValueError> {
     toml::from_str(text).map_err(|e| ReferenceValueError::Toml(Box::new(e)))
 }
 

@@ -9,7 +9,8 @@ use std::fmt;
 
 use adyton_attestation::rcar::{ResourcePath, TeePublicKey};
 use adyton_attestation::{
-    AttestationResult, Claims, Reason, ReferenceValues, ReleasePolicy, UnixTime, Verified, appraise,
+    AttestationResult, Claims, GpuClaims, Reason, ReferenceValues, ReleasePolicy, UnixTime,
+    Verified, appraise_with_devices,
 };
 use adyton_sealed_weights::KeyId;
 use serde::{Deserialize, Serialize};
@@ -150,7 +151,7 @@ impl KeyRules {
 /// Appraises the claims under the rules of the key, then decides.
 ///
 /// Steps: 1. there is a policy; 2. all its Reference Values exist; 3. the claims meet it
-/// ([`appraise`]); 4. [`decide`].
+/// ([`appraise_with_devices`]); 4. [`decide`].
 ///
 /// # Errors
 /// [`Denied`] from the first step that fails, with all its reasons.
@@ -158,6 +159,7 @@ pub fn appraise_and_decide(
     request: KeyRequest,
     rules: &KeyRules,
     verified: Verified<Claims>,
+    devices: &[Verified<GpuClaims>],
     now: UnixTime,
 ) -> Result<(ReleasePermit, Verified<Claims>), Denied> {
     // 1.
@@ -176,7 +178,8 @@ pub fn appraise_and_decide(
         return Err(Denied { reasons, verified });
     }
     // 3.
-    let result = match appraise(verified, references, &policy.appraisal, now) {
+    let result = match appraise_with_devices(verified, devices, references, &policy.appraisal, now)
+    {
         Ok(result) => result,
         Err(refusal) => {
             let mut reasons = refusal.reasons;

@@ -120,7 +120,9 @@ impl PolicyStore {
         };
         let mut references = Vec::new();
         let mut unknown_references = Vec::new();
-        for name in &stored.policy.appraisal.reference_values {
+        let appraisal = &stored.policy.appraisal;
+        let gpus = &appraisal.gpu.reference_values;
+        for name in appraisal.reference_values.iter().chain(gpus) {
             match self.references.named(name)? {
                 Some(set) => references.push(set.values),
                 None => unknown_references.push(name.clone()),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use adyton_attestation::rcar::TeePublicKey;
 use adyton_attestation::rcar::server::AwaitingAttestation;
-use adyton_attestation::{Claims, Verified};
+use adyton_attestation::{Claims, GpuClaims, Verified};
 use ring::digest::{SHA256, digest};
 
 use crate::config::SessionLimits;
@@ -99,6 +99,8 @@ pub struct OpenChallenge {
 pub struct AttestedSession {
     /// The claims; taken out while a key is decided about, and put back.
     pub verified: Mutex<Option<Verified<Claims>>>,
+    /// The GPUs that the guest proved over the same nonce.
+    pub devices: Vec<Verified<GpuClaims>>,
     /// The key that was bound into the Evidence: the only one that secrets are encrypted to.
     pub tee_key: TeePublicKey,
     /// End of the session: that of its Challenge.

@@ -9,13 +9,14 @@
 
 use std::fmt;
 
-use crate::claims::Claims;
+use crate::claims::{Claims, GpuClaims};
 use crate::reason::Reason;
 use crate::reference_value::ReferenceValues;
 use crate::unix_time::UnixTime;
 use crate::verifier::Verified;
 
 mod azure;
+mod gpu;
 pub mod policy;
 pub mod release_policy;
 pub mod result;
@@ -23,6 +24,7 @@ mod snp;
 mod tdx;
 
 pub use azure::AzurePolicy;
+pub use gpu::GpuPolicy;
 pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use release_policy::ReleasePolicy;
 pub use result::AttestationResult;
@@ -63,6 +65,20 @@ pub fn appraise(
     policy: &AppraisalPolicy,
     now: UnixTime,
 ) -> Result<AttestationResult, AppraisalRefusal> {
+    appraise_with_devices(verified, &[], references, policy, now)
+}
+
+/// As [`appraise`], with the GPUs that the same guest proved over the same nonce.
+///
+/// # Errors
+/// [`AppraisalRefusal`] with every reason against.
+pub fn appraise_with_devices(
+    verified: Verified<Claims>,
+    devices: &[Verified<GpuClaims>],
+    references: &[ReferenceValues],
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+) -> Result<AttestationResult, AppraisalRefusal> {
     let claims = verified.get();
     let appraised = match claims {
         Claims::Tdx(claims) => tdx::appraise(claims, references, policy, now),
@@ -71,12 +87,18 @@ pub fn appraise(
             azure::appraise(claims, references, policy, now)
         }
     };
-    match appraised {
-        Ok(matched) => {
-            let expires = claims.endorsements_expire();
+    let (matched, mut reasons) = match appraised {
+        Ok(matched) => (Some(matched), Vec::new()),
+        Err(reasons) => (None, reasons),
+    };
+    gpu::appraise(devices, references, &policy.gpu, &mut reasons);
+    match matched {
+        Some(matched) if reasons.is_empty() => {
+            let devices_expire = devices.iter().map(|device| device.get().endorsements_expire);
+            let expires = devices_expire.fold(claims.endorsements_expire(), UnixTime::min);
             Ok(AttestationResult::assertion(verified, policy, matched, now, expires))
         }
-        Err(reasons) => Err(AppraisalRefusal { reasons, verified }),
+        _ => Err(AppraisalRefusal { reasons, verified }),
     }
 }
 

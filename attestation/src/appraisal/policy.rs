@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{AzurePolicy, SnpPolicy};
+use crate::appraisal::{AzurePolicy, GpuPolicy, SnpPolicy};
 use crate::claims::{Ppid, TcbStatus};
 use crate::reference_value::is_name;
 
@@ -37,6 +37,8 @@ pub struct AppraisalPolicy {
     pub snp: SnpPolicy,
     /// Rules for Azure's vTPM.
     pub azure: AzurePolicy,
+    /// Rules for GPUs beside the TEE.
+    pub gpu: GpuPolicy,
 }
 
 /// A day: an Attestation Result is no licence.
@@ -107,6 +109,7 @@ impl Default for AppraisalPolicy {
             insecure_allow_debug: false,
             snp: SnpPolicy::default(),
             azure: AzurePolicy::default(),
+            gpu: GpuPolicy::default(),
         }
     }
 }
@@ -153,7 +156,8 @@ impl AppraisalPolicy {
             );
         }
         self.snp.validate()?;
-        self.azure.validate()
+        self.azure.validate()?;
+        self.gpu.validate()
     }
 
     /// SHA-256 over the policy's meaning; lower-case hex.

@@ -30,6 +30,7 @@ use crate::reason::Reason;
 
 pub mod azure;
 pub mod hcl;
+pub mod nvidia_gpu;
 pub mod snp;
 pub mod tdx;
 pub mod tpm;

@@ -54,6 +54,17 @@ pub fn primary_report_data(
     ReportData::from_runtime_data_digest(&sha384(&text))
 }
 
+/// Nonce that Evidence of an NVIDIA device must carry: the first 32 bytes of the digest.
+#[must_use]
+pub fn device_nonce(nonce: &str, tee_pubkey: &TeePublicKey) -> [u8; 32] {
+    let digest = sha384(&device_runtime_data(nonce, tee_pubkey));
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(digest) {
+        *to = from;
+    }
+    out
+}
+
 fn push_nonce_and_key(text: &mut String, nonce: &str, tee_pubkey: &TeePublicKey) {
     text.push_str("\"nonce\":");
     push_string(text, nonce);

@@ -44,6 +44,7 @@ pub use tee_key::{TeeKeyError, TeeKeyPair, TeePublicKey};
 
 use thiserror::Error;
 
+use crate::evidence::nvidia_gpu::GpuFormatError;
 use crate::evidence::{EvidenceError, UnsupportedTee};
 
 /// The one version of the protocol that is spoken. There is no negotiation.
@@ -110,12 +111,22 @@ pub enum RcarError {
          with a Request"
     )]
     Nonce,
-    /// The Attestation carries Evidence of devices, for which there is no Verifier here.
+    /// The text with the Evidence of devices is not a JSON object, or too long.
     #[error(
-        "the attestation carries evidence of additional devices, which this KBS cannot verify; \
-         attest the CPU TEE alone (additional_evidence \"\")"
+        "additional_evidence is not the JSON text of an object with a member for each kind of device"
     )]
-    DeviceEvidence,
+    AdditionalEvidence,
+    /// The Attestation carries Evidence of a kind of device for which there is no Verifier here.
+    #[error(
+        "additional_evidence has a member {got:?}, which this KBS cannot verify; supported: nvidia"
+    )]
+    DeviceKind {
+        /// The kind, shortened.
+        got: String,
+    },
+    /// Evidence of a device does not parse.
+    #[error("the evidence of an additional device does not parse")]
+    DeviceEvidence(#[source] GpuFormatError),
     /// The init-data are not TOML, too long, or name an unknown digest.
     #[error("the init-data are refused: {reason}")]
     InitData {

@@ -6,15 +6,18 @@
 //! Attestation, whether it is accepted or not.
 //! Against: replay of an Attestation, runtime data that differ between hash and use, sample TEEs.
 
+use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
-use super::canonical::primary_report_data;
+use super::canonical::{device_nonce, primary_report_data};
 use super::message::{Attestation, ChallengeMessage, InitData, Request};
 use super::tee_key::TeePublicKey;
 use super::{PROTOCOL_VERSION, RcarError};
 use crate::binding::ReportData;
 use crate::challenge::Nonce;
+use crate::evidence::nvidia_gpu::GpuEvidence;
 use crate::evidence::{Evidence, Tee};
+use crate::limits::MAX_EVIDENCE_FILE_LEN;
 
 /// A session between Challenge and Attestation. Neither `Clone` nor reusable: the nonce counts once.
 #[derive(Debug)]
@@ -28,8 +31,12 @@ pub struct AwaitingAttestation {
 pub struct Presented {
     /// The Evidence, parsed.
     pub evidence: Evidence,
+    /// Evidence of GPUs beside the TEE, parsed.
+    pub devices: Vec<GpuEvidence>,
     /// The report data that the Evidence must carry for the nonce and the key to be bound.
     pub expected: ReportData,
+    /// The nonce that the Evidence of every device must carry.
+    pub device_nonce: [u8; 32],
     /// The key to which secrets go *after* the Evidence was verified over `expected`.
     pub tee_key: TeePublicKey,
     /// The guest's init-data with their digest. Measured only if the digest stands in the Evidence.
@@ -76,8 +83,9 @@ impl AwaitingAttestation {
     /// Takes the Attestation and uses the nonce up.
     ///
     /// # Errors
-    /// In this order: [`RcarError::Nonce`], [`RcarError::DeviceEvidence`],
-    /// [`RcarError::InitData`], [`RcarError::Evidence`].
+    /// In this order: [`RcarError::Nonce`], [`RcarError::AdditionalEvidence`],
+    /// [`RcarError::DeviceKind`], [`RcarError::DeviceEvidence`], [`RcarError::InitData`],
+    /// [`RcarError::Evidence`].
     pub fn on_attestation(self, attestation: &Attestation) -> Result<Presented, RcarError> {
         //= attestation/SPEC.md#3.1
         //# The nonce is compared as the string it is, in constant time.
@@ -85,11 +93,8 @@ impl AwaitingAttestation {
         if !bool::from(said.ct_eq(self.nonce.as_bytes())) {
             return Err(RcarError::Nonce);
         }
-        // Evidence of devices enters the hash, so ignoring it would be possible; but then a
-        // guest that meant to prove a GPU would be served without anybody having looked at it.
-        if !attestation.tee_evidence.additional_evidence.is_empty() {
-            return Err(RcarError::DeviceEvidence);
-        }
+        let additional = &attestation.tee_evidence.additional_evidence;
+        let devices = devices(additional)?;
         let init_data = match &attestation.init_data {
             Some(document) => {
                 let digest = document.digest()?;
@@ -102,7 +107,29 @@ impl AwaitingAttestation {
         let tee_key = attestation.runtime_data.tee_pubkey.clone();
         //= attestation/SPEC.md#2.1
         //# A Verifier MUST compute the expected report data from the nonce it issued and the key it parsed.
-        let expected = primary_report_data(&self.nonce, &tee_key, "");
-        Ok(Presented { evidence, expected, tee_key, init_data })
+        let expected = primary_report_data(&self.nonce, &tee_key, additional);
+        let device_nonce = device_nonce(&self.nonce, &tee_key);
+        Ok(Presented { evidence, devices, expected, device_nonce, tee_key, init_data })
+    }
+}
+
+/// The devices in the text of `additional_evidence`, `{"nvidia":{…}}`; none when it is empty. A kind of
+/// device that nobody here verifies is refused: a guest that meant to prove it would else be served
+/// without anybody having looked at it.
+fn devices(additional: &str) -> Result<Vec<GpuEvidence>, RcarError> {
+    if additional.is_empty() {
+        return Ok(Vec::new());
+    }
+    if additional.len() > MAX_EVIDENCE_FILE_LEN {
+        return Err(RcarError::AdditionalEvidence);
+    }
+    let kinds: Map<String, Value> =
+        serde_json::from_str(additional).map_err(|_| RcarError::AdditionalEvidence)?;
+    if let Some(other) = kinds.keys().find(|kind| *kind != "nvidia") {
+        return Err(RcarError::DeviceKind { got: other.chars().take(64).collect() });
+    }
+    match kinds.get("nvidia") {
+        Some(list) => GpuEvidence::parse_list(list).map_err(RcarError::DeviceEvidence),
+        None => Ok(Vec::new()),
     }
 }

@@ -16,6 +16,10 @@ use crate::verifier::chain::Chain;
 /// SHA-256 44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3; a test compares it.
 const INTEL_SGX_ROOT_CA: &[u8] = include_bytes!("intel_sgx_root_ca.der");
 
+/// NVIDIA Device Identity CA, DER, as the PyPI package `nv-local-gpu-verifier` 2.7.3 carries it.
+/// A test compares its SHA-256.
+const NVIDIA_DEVICE_IDENTITY_CA: &[u8] = include_bytes!("nvidia_device_identity_ca.der");
+
 /// The roots that a Verifier believes.
 #[derive(Clone, Debug)]
 pub struct TrustAnchors {
@@ -95,12 +99,18 @@ impl TrustAnchors {
     /// for byte or its last certificate names one as issuer. Picking proves nothing, the whole chain
     /// is verified against the anchor afterwards.
     pub(crate) fn for_intel_chain(&self, chain: &Chain) -> Anchor {
-        let vendor = || Anchor {
-            der: INTEL_SGX_ROOT_CA.to_vec(),
-            subject: Vec::new(),
-            used: AnchorUsed::Vendor,
-        };
-        if chain.rest.iter().any(|link| link.der == INTEL_SGX_ROOT_CA) {
+        self.pick(chain, INTEL_SGX_ROOT_CA)
+    }
+
+    /// As [`for_intel_chain`](Self::for_intel_chain), for NVIDIA's device root.
+    pub(crate) fn for_nvidia_chain(&self, chain: &Chain) -> Anchor {
+        self.pick(chain, NVIDIA_DEVICE_IDENTITY_CA)
+    }
+
+    fn pick(&self, chain: &Chain, vendor_root: &[u8]) -> Anchor {
+        let vendor =
+            || Anchor { der: vendor_root.to_vec(), subject: Vec::new(), used: AnchorUsed::Vendor };
+        if chain.rest.iter().any(|link| link.der == vendor_root) {
             return vendor();
         }
         if let Some(anchor) =
@@ -141,6 +151,15 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), AnchorError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_built_in_device_root_is_nvidias() {
+        let digest = ring::digest::digest(&ring::digest::SHA256, NVIDIA_DEVICE_IDENTITY_CA);
+        assert_eq!(
+            hex::encode(digest),
+            "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48"
+        );
+    }
 
     #[test]
     fn the_built_in_root_is_intels() {

@@ -212,6 +212,11 @@ impl Link {
         Ok(())
     }
 
+    /// `notAfter`.
+    pub(crate) fn not_after(&self) -> UnixTime {
+        unix_time(&self.certificate.tbs_certificate().validity().not_after)
+    }
+
     fn is_ca(&self) -> bool {
         matches!(
             self.certificate.tbs_certificate().get_extension::<BasicConstraints>(),

@@ -30,6 +30,7 @@ pub use azure::AzureError;
 pub use error::{Document, VerifyError};
 pub use explain::explain;
 pub use ladder::{Ladder, Outcome, RungOutcome};
+pub use nvidia_gpu::{GpuError, verify_gpu};
 pub use snp::SnpError;
 pub use verified::Verified;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! auth      Request ──────────► Challenge                          session opens
-//! attest    Attestation ──────► Presented ─verify─► Verified<Claims>   nonce used up first
+//! attest    Attestation ──────► Presented ─verify─► Verified<Claims>   nonce used up first; GPUs likewise
 //! resource  path ─► KeyRules ─appraise, decide─► ReleasePermit
 //!                  ─journal─► RecordedPermit ─key store─► JWE to the attested TEE key
 //! ```
@@ -18,7 +18,7 @@ use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
     server,
 };
-use adyton_attestation::{Claims, Reason, UnixTime, Verified, explain, verify};
+use adyton_attestation::{Claims, Reason, UnixTime, Verified, explain, verify, verify_gpu};
 
 use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
@@ -88,7 +88,7 @@ pub fn attest(
     let message_refused = |error| refuse(reason::of_message(&error));
     let attestation = Attestation::parse(body).map_err(message_refused)?;
     let presented = awaiting.on_attestation(&attestation).map_err(message_refused)?;
-    let Presented { evidence, expected, tee_key, init_data } = presented;
+    let Presented { evidence, devices, expected, device_nonce, tee_key, init_data } = presented;
     // 3.
     let endorsements = broker.trusted.endorsements.current();
     let (anchors, at) = (&broker.trusted.anchors, now());
@@ -96,6 +96,11 @@ pub fn attest(
         // The owner reads all that is wrong with it; the guest gets codes.
         refuse(explain(&error, &evidence, &endorsements, anchors, &expected, at))
     })?;
+    let devices = devices
+        .iter()
+        .map(|device| verify_gpu(device, anchors, &device_nonce, at))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refuse(vec![error.reason()]))?;
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {
@@ -119,7 +124,7 @@ pub fn attest(
     record_verified(broker, peer, &verified)?;
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     let wall_expires = subject.expires;
-    let session = AttestedSession { verified: Some(verified).into(), tee_key, expires };
+    let session = AttestedSession { verified: Some(verified).into(), devices, tee_key, expires };
     broker.sessions.keep(&id, &token, session, at);
     Ok(WithCookie { body: AttestResponse { token }, id, expires: wall_expires })
 }
@@ -165,19 +170,20 @@ pub fn resource(
     // ever takes them, the session is over.
     let mut claims = session.verified.lock().unwrap_or_else(PoisonError::into_inner);
     let verified = claims.take().ok_or(KbsRefusal::NotAttested)?;
-    let (permit, verified) = match appraise_and_decide(request, &rules, verified, now()) {
-        Ok(permitted) => permitted,
-        Err(Denied { reasons, verified }) => {
-            let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
-            record.kid = Some(kid);
-            record.claims = Some(claims_json(verified.get()));
-            record.policy_digest = rules.policy_digest();
-            *claims = Some(verified);
-            drop(claims);
-            write_refusal(broker, &record);
-            return Err(KbsRefusal::Denied { decision, reasons });
-        }
-    };
+    let (permit, verified) =
+        match appraise_and_decide(request, &rules, verified, &session.devices, now()) {
+            Ok(permitted) => permitted,
+            Err(Denied { reasons, verified }) => {
+                let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
+                record.kid = Some(kid);
+                record.claims = Some(claims_json(verified.get()));
+                record.policy_digest = rules.policy_digest();
+                *claims = Some(verified);
+                drop(claims);
+                write_refusal(broker, &record);
+                return Err(KbsRefusal::Denied { decision, reasons });
+            }
+        };
     *claims = Some(verified);
     drop(claims);
     // 4.

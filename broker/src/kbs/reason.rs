@@ -29,11 +29,17 @@ pub fn of_message(error: &RcarError) -> Vec<Reason> {
             "runtime-data.nonce",
             "begin a new session and answer its challenge; a nonce counts once",
         ),
-        RcarError::DeviceEvidence => (
-            "rcar.device-evidence",
+        RcarError::AdditionalEvidence => (
+            "rcar.additional-evidence",
             "additional_evidence",
-            "attest without devices; this broker does not verify them yet",
+            "send the JSON text of an object, or an empty text when there are no devices",
         ),
+        RcarError::DeviceKind { .. } => (
+            "rcar.device-kind",
+            "additional_evidence",
+            "attest without this kind of device; this broker verifies nvidia devices",
+        ),
+        RcarError::DeviceEvidence(source) => return vec![source.reason()],
         RcarError::InitData { .. } => (
             "rcar.init-data",
             "init-data",

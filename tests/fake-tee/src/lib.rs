@@ -19,6 +19,7 @@
 
 mod collateral;
 mod fault;
+mod gpu;
 mod guest_api;
 mod keys;
 mod pki;
@@ -34,6 +35,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 pub use fault::{Fault, Site, UnknownFault};
+pub use gpu::{FakeGpu, GpuFault};
 pub use guest_api::GuestApi;
 pub use profile::{
     ATTRIBUTE_DEBUG, ATTRIBUTE_MIGRATABLE, ATTRIBUTE_PERF_PROFILING, ATTRIBUTE_SEPT_VE_DISABLE,

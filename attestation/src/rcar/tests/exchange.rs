@@ -1,6 +1,6 @@
 //! Both sides of RCAR against each other, and each step refusing one fault.
 
-use adyton_fake_tee::{FakeTee, TdProfile};
+use adyton_fake_tee::{FakeGpu, FakeTee, TdProfile};
 use serde_json::{Value, json};
 
 use super::pair;
@@ -170,10 +170,42 @@ fn the_expected_report_data_come_from_our_nonce_and_the_parsed_key() {
 }
 
 #[test]
-fn evidence_of_devices_is_refused_rather_than_ignored() {
+fn evidence_of_devices_that_nobody_verifies_is_refused_rather_than_ignored() {
+    for (text, refused) in [
+        (r#"{"sampledevice":{}}"#, "kind"),
+        (r#"{"nvidia":{},"tpm":{}}"#, "kind"),
+        ("[]", "text"),
+        ("{", "text"),
+        (r#"{"nvidia":{}}"#, "evidence"),
+        (r#"{"nvidia":{"device_evidence_list":[]}}"#, "evidence"),
+    ] {
+        let (mut attestation, server) = attestation();
+        attestation.tee_evidence.additional_evidence = text.to_owned();
+        let error = server.on_attestation(&attestation).expect_err("refused");
+        let kind = match error {
+            RcarError::DeviceKind { .. } => "kind",
+            RcarError::AdditionalEvidence => "text",
+            RcarError::DeviceEvidence(_) => "evidence",
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(kind, refused, "{text}");
+    }
+}
+
+#[test]
+fn evidence_of_gpus_goes_into_the_report_data_and_has_a_nonce_of_its_own() {
     let (mut attestation, server) = attestation();
-    attestation.tee_evidence.additional_evidence = r#"{"nvidia":{}}"#.to_owned();
-    assert!(matches!(server.on_attestation(&attestation), Err(RcarError::DeviceEvidence)));
+    let gpus = json!({ "nvidia": FakeGpu::new(1_800_000_000).evidence([7; 32], None) });
+    attestation.tee_evidence.additional_evidence = gpus.to_string();
+    let nonce = attestation.runtime_data.nonce.clone();
+    let presented = server.on_attestation(&attestation).expect("parses");
+    assert_eq!(presented.devices.len(), 1);
+    // The Evidence was made without devices: its report data are not the expected ones now.
+    assert_ne!(presented.evidence.report_data(), presented.expected);
+    let key = attestation.runtime_data.tee_pubkey.canonical_jwk();
+    let text = format!("{{\"nonce\":\"{nonce}\",\"tee-pubkey\":{key}}}");
+    let digest = ring::digest::digest(&ring::digest::SHA384, text.as_bytes());
+    assert_eq!(presented.device_nonce, digest.as_ref()[..32]);
 }
 
 #[test]

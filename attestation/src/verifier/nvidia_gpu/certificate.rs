@@ -1,0 +1,120 @@
+//! Rungs G2 and G3: the device's certificates, and what the leaf's key signed.
+//!
+//! ```text
+//! NVIDIA Device Identity CA           the anchor
+//!  └ NVIDIA GH100 Identity            a generation; its switches hang below it, too
+//!     └ NVIDIA GH100 Provisioner ICA   the architecture, by name
+//!        └ GH100 … GSP BROM           the chip; its serial number names it
+//!           └ GH100 … GSP FMC LF      the firmware: TCG DICE composite device id with firmware id
+//! ```
+
+use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
+use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::name::Name;
+
+use crate::claims::AnchorUsed;
+use crate::evidence::nvidia_gpu::{GpuArchitecture, MeasurementReport};
+use crate::unix_time::UnixTime;
+use crate::verifier::TrustAnchors;
+use crate::verifier::chain::{Chain, Link};
+use crate::verifier::nvidia_gpu::GpuError;
+
+/// Common names of the authorities that provision Hopper GPUs begin with this. The authority above them
+/// does not tell: `NVIDIA GH100 Identity` also certified the provisioner of LS10 switches.
+const GH100_PROVISIONER: &str = "NVIDIA GH100 Provisioner ICA ";
+/// TCG DICE, CompositeDeviceID (`id-tcg-dice-TcbInfo`'s arc, as NVIDIA's Hopper firmware writes it).
+const DICE_COMPOSITE_DEVICE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
+const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
+
+/// A device's chain that leads to the anchor.
+pub(super) struct DeviceChain {
+    leaf: Link,
+    pub(super) firmware_id: [u8; 48],
+    pub(super) chip_serial: String,
+    pub(super) expires: UnixTime,
+    pub(super) root: AnchorUsed,
+}
+
+impl DeviceChain {
+    /// G2: signatures, dates, roles, and that the architecture's own authority is on the way.
+    pub(super) fn verify(
+        pem: &[u8],
+        anchors: &TrustAnchors,
+        now: UnixTime,
+    ) -> Result<Self, GpuError> {
+        let chain = Chain::parse_pem(pem)
+            .map_err(|source| GpuError::Chain { anchor: AnchorUsed::Vendor, source })?;
+        let anchor = anchors.for_nvidia_chain(&chain);
+        let refused = |source| GpuError::Chain { anchor: anchor.used.clone(), source };
+        let anchor_link = Link::parse(&anchor.der).map_err(refused)?;
+        let intermediates = chain.verify(&anchor_link, now).map_err(refused)?;
+        chain.refuse_foreign(&anchor_link).map_err(refused)?;
+        let provisioner = intermediates.iter().nth_back(1);
+        match provisioner.and_then(|link| attribute(link.subject(), COMMON_NAME)) {
+            Some(name) if name.starts_with(GH100_PROVISIONER) => {}
+            other => {
+                return Err(GpuError::Identity {
+                    architecture: GpuArchitecture::Hopper,
+                    expected: GH100_PROVISIONER,
+                    got: other.unwrap_or_else(|| "none".to_owned()),
+                });
+            }
+        }
+        let chip_serial = intermediates
+            .first()
+            .and_then(|link| attribute(link.subject(), SERIAL_NUMBER))
+            .ok_or(GpuError::Certificate { member: "serial number of the chip" })?;
+        let firmware_id = firmware_id(&chain.leaf)?;
+        let expires = intermediates
+            .iter()
+            .map(|link| link.not_after())
+            .fold(chain.leaf.not_after().min(anchor_link.not_after()), UnixTime::min);
+        drop(intermediates);
+        Ok(Self { leaf: chain.leaf, firmware_id, chip_serial, expires, root: anchor.used })
+    }
+
+    /// G3: the leaf's key signed request and response.
+    pub(super) fn verify_report(&self, report: &MeasurementReport) -> Result<(), GpuError> {
+        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, self.leaf.public_key())
+            .verify(report.signed(), report.signature())
+            .map_err(|_| GpuError::Signature)
+    }
+}
+
+/// The first attribute of this type in a name, bounded: it comes from outside and ends up in logs.
+fn attribute(name: &Name, oid: ObjectIdentifier) -> Option<String> {
+    let found = name.iter().find(|attribute: &&AttributeTypeAndValue| attribute.oid == oid)?;
+    let text = match found.value.tag() {
+        Tag::Utf8String | Tag::PrintableString => std::str::from_utf8(found.value.value()).ok()?,
+        _ => return None,
+    };
+    Some(text.chars().take(64).collect())
+}
+
+/// `CompositeDeviceID ::= SEQUENCE { version INTEGER, deviceID SubjectPublicKeyInfo, fwid FWID }` with
+/// `FWID ::= SEQUENCE { hashAlg OBJECT IDENTIFIER, fwid OCTET STRING }`.
+fn firmware_id(leaf: &Link) -> Result<[u8; 48], GpuError> {
+    let malformed = GpuError::Certificate { member: "DICE firmware id" };
+    let extensions = leaf.certificate.tbs_certificate().extensions();
+    let value = extensions
+        .and_then(|all| all.iter().find(|extension| extension.extn_id == DICE_COMPOSITE_DEVICE_ID))
+        .map(|extension| extension.extn_value.as_bytes());
+    let parsed = value.and_then(|der| {
+        let outer = AnyRef::from_der(der).ok().filter(|any| any.tag() == Tag::Sequence)?;
+        let mut members = SliceReader::new(outer.value()).ok()?;
+        let _version = AnyRef::decode(&mut members).ok()?;
+        let _device_id = AnyRef::decode(&mut members).ok()?;
+        let fwid = AnyRef::decode(&mut members).ok().filter(|any| any.tag() == Tag::Sequence)?;
+        members.finish().ok()?;
+        let mut fwid = SliceReader::new(fwid.value()).ok()?;
+        let algorithm = ObjectIdentifier::decode(&mut fwid).ok()?;
+        let digest = <&OctetStringRef>::decode(&mut fwid).ok()?.as_bytes().try_into().ok()?;
+        fwid.finish().ok()?;
+        (algorithm == SHA384).then_some(digest)
+    });
+    parsed.ok_or(malformed)
+}
