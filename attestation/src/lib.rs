@@ -10,6 +10,7 @@
 //! | Reference Values (§4.2) | [`reference_value`] | the measurements that an owner expects |
 //! | Verifier (§4.1) | [`verifier`] | numbered ladder of checks; only it makes a [`Verified`] |
 //! | Appraisal Policy, Attestation Result (§4.2) | [`appraisal`] | claims + references + policy → result, or every reason against |
+//! | Attestation Result on its way (§4.2) | [`ear`] | tokens: issued for verified claims, verified for a Relying Party |
 //! | freshness by nonce (§10.2) | [`challenge`] | the 32 random bytes that a Verifier sends |
 //! | key binding | [`binding`], [`report`] | what REPORT_DATA commits to; the report that clients verify |
 //! | background-check model (§5.2) | [`rcar`] | the KBS protocol as messages and states without IO |
@@ -50,6 +51,7 @@ pub mod attester;
 pub mod binding;
 pub mod challenge;
 pub mod claims;
+pub mod ear;
 pub mod endorsement;
 pub mod evidence;
 pub mod limits;

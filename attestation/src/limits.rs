@@ -59,3 +59,11 @@ pub const MAX_TPM_MESSAGE_LEN: usize = 4096;
 pub const MAX_DEVICES: usize = 16;
 /// One SPDM measurement report in bytes. Real: 4.1 to 4.3 KiB.
 pub const MAX_SPDM_REPORT_LEN: usize = 16 * 1024;
+/// One Attestation Result as a token, in bytes. Real: 3 KiB for a CPU, 100 KiB with GPU evidence.
+pub const MAX_TOKEN_LEN: usize = 512 * 1024;
+/// Appraisals in one token. A node with eight GPUs and four switches has 13.
+pub const MAX_TOKEN_SUBMODS: usize = 64;
+/// Certificates, or keys, whose tokens are believed.
+pub const MAX_TOKEN_ANCHORS: usize = 16;
+/// A JWK set in bytes.
+pub const MAX_TOKEN_KEYS_LEN: usize = 64 * 1024;

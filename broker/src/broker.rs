@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::config::BrokerConfig;
-use crate::ear::TokenSigner;
+use crate::ear::{TokenKeySource, TokenSigner};
 use crate::endorsements::Endorsements;
 use crate::error::{Finding, StartupError};
 use crate::journal::Journal;
@@ -27,10 +27,12 @@ pub struct TrustedInputs {
     pub anchors: TrustAnchors,
     /// Vendors' Endorsements.
     pub endorsements: Endorsements,
+    /// Signs Attestation Results.
+    pub tokens: TokenSigner,
 }
 
 impl TrustedInputs {
-    /// Reads roots and Endorsements.
+    /// Reads roots, Endorsements and the key for tokens.
     ///
     /// # Errors
     /// A finding for each file that can't be used.
@@ -54,11 +56,21 @@ impl TrustedInputs {
                 Err(finding) => findings.push(finding),
             }
         }
-        match Endorsements::load(config.endorsement_bundle_files.clone()) {
-            Ok(endorsements) if findings.is_empty() => Ok(Self { anchors, endorsements }),
-            Ok(_) => Err(findings),
-            Err(errors) => {
-                findings.extend(errors.iter().map(|error| error.finding()));
+        let tokens = match &config.token_key {
+            TokenKeySource::Ephemeral => TokenSigner::generate().map_err(|error| error.findings()),
+            TokenKeySource::Files { key_file, certificate_file } => {
+                TokenSigner::load(key_file, certificate_file).map_err(|finding| vec![finding])
+            }
+        };
+        let endorsements = Endorsements::load(config.endorsement_bundle_files.clone())
+            .map_err(|errors| errors.iter().map(|error| error.finding()).collect::<Vec<_>>());
+        match (tokens, endorsements) {
+            (Ok(tokens), Ok(endorsements)) if findings.is_empty() => {
+                Ok(Self { anchors, endorsements, tokens })
+            }
+            (tokens, endorsements) => {
+                findings.extend(tokens.err().into_iter().flatten());
+                findings.extend(endorsements.err().into_iter().flatten());
                 Err(findings)
             }
         }
@@ -79,8 +91,6 @@ pub struct Broker {
     pub references: ReferenceValueStore,
     /// Roots and Endorsements.
     pub trusted: TrustedInputs,
-    /// Signs Attestation Results.
-    pub tokens: TokenSigner,
     /// The key to which the owner's CLI encrypts content keys; lives as long as this process.
     pub wrapping_key: TeeKeyPair,
     /// Counters.
@@ -107,7 +117,6 @@ impl Broker {
         let references = ReferenceValueStore::new(Arc::clone(&journal));
         let policies = PolicyStore::new(Arc::clone(&journal), references.clone());
         let keys = Box::new(EmbeddedKeyStore::new(Arc::clone(&journal)));
-        let tokens = TokenSigner::generate()?;
         let wrapping_key = TeeKeyPair::generate()
             .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
         let extra_roots = trusted.anchors.insecure_extra_roots();
@@ -130,7 +139,6 @@ impl Broker {
             policies,
             references,
             trusted,
-            tokens,
             wrapping_key,
             metrics,
             verifications: Arc::new(Semaphore::new(config.limits.concurrent_verifications)),

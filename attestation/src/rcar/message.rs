@@ -270,11 +270,22 @@ fn parse<T: DeserializeOwned>(
     if body.len() > limit {
         return Err(RcarError::TooLong { message, got: body.len(), limit });
     }
+    refuse_structure(message, body)?;
+    serde_json::from_slice(body).map_err(|source| RcarError::Json { message, source })
+}
+
+/// JSON of another kind of message whose length was bounded by the caller, or what is wrong with it.
+pub(crate) fn bounded_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    refuse_structure("message", body).map_err(|error| error.to_string())?;
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn refuse_structure(message: &'static str, body: &[u8]) -> Result<(), RcarError> {
     let (containers, elements) = structure(body);
     for (got, limit) in [(containers, MAX_CONTAINERS), (elements, MAX_ELEMENTS)] {
         if got > limit {
             return Err(RcarError::TooManyMembers { message, got, limit });
         }
     }
-    serde_json::from_slice(body).map_err(|source| RcarError::Json { message, source })
+    Ok(())
 }

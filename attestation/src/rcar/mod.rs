@@ -34,6 +34,7 @@ mod tests;
 
 pub use client::{Attested, AwaitingChallenge, AwaitingEvidence, AwaitingToken, RcarClient};
 pub use jwe::{JweError, JweExtras, ResourceBinding, Unwrapped};
+pub(crate) use message::bounded_json;
 pub use message::{
     AttestResponse, Attestation, ChallengeMessage, ErrorInformation, InitData, JweResponse,
     Request, RuntimeData, TeeEvidence,

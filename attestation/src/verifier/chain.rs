@@ -190,7 +190,7 @@ impl Link {
     }
 
     /// The subject for people, bounded: it comes from outside and ends up in logs.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         shortened(self.subject())
     }
 
@@ -199,7 +199,7 @@ impl Link {
             .ok_or_else(|| ChainError::Signature { subject: self.name() })
     }
 
-    fn within_validity(&self, now: UnixTime) -> Result<(), ChainError> {
+    pub(crate) fn within_validity(&self, now: UnixTime) -> Result<(), ChainError> {
         let validity = self.certificate.tbs_certificate().validity();
         let from = unix_time(&validity.not_before);
         let until = unix_time(&validity.not_after);
@@ -217,7 +217,7 @@ impl Link {
         unix_time(&self.certificate.tbs_certificate().validity().not_after)
     }
 
-    fn is_ca(&self) -> bool {
+    pub(crate) fn is_ca(&self) -> bool {
         matches!(
             self.certificate.tbs_certificate().get_extension::<BasicConstraints>(),
             Ok(Some((_, BasicConstraints { ca: true, .. })))

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 
+use crate::ear::TokenKeySource;
 use crate::error::Finding;
 
 mod layers;
@@ -37,6 +38,8 @@ pub struct BrokerConfig {
     pub server_names: Vec<String>,
     /// Where the server certificate comes from.
     pub tls: TlsSource,
+    /// Where the key that signs tokens comes from.
+    pub token_key: TokenKeySource,
     /// How administrators prove who they are.
     pub admin: AdminAuthentication,
     /// Files with the vendors' Endorsements.
@@ -194,6 +197,7 @@ impl Reader<'_> {
         let state_dir = PathBuf::from(self.text("state_dir"));
         let server_names = self.server_names();
         let tls = self.tls();
+        let token_key = self.token_key();
         let admin = self.admin(&state_dir);
         let endorsement_bundle_files = self.files("endorsements.bundle_files");
         let insecure_extra_roots = self.files("verifier.insecure_extra_roots");
@@ -226,6 +230,7 @@ impl Reader<'_> {
             state_dir,
             server_names,
             tls: tls?,
+            token_key: token_key?,
             admin: admin?,
             endorsement_bundle_files,
             insecure_extra_roots,
@@ -278,6 +283,22 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn token_key(&mut self) -> Option<TokenKeySource> {
+        let key = self.optional_file("token.key_file");
+        let certificate = self.optional_file("token.certificate_file");
+        let (missing, other) = match (key, certificate) {
+            (None, None) => return Some(TokenKeySource::Ephemeral),
+            (Some(key_file), Some(certificate_file)) => {
+                return Some(TokenKeySource::Files { key_file, certificate_file });
+            }
+            (Some(_), None) => ("token.certificate_file", "the certificates of `token.key_file`"),
+            (None, Some(_)) => ("token.key_file", "the key of `token.certificate_file`"),
+        };
+        let remedy = "set both, or neither for a key that is made at each start";
+        self.refuse(missing, "(not set)", other, remedy);
+        None
     }
 
     fn admin(&mut self, state_dir: &Path) -> Option<AdminAuthentication> {

@@ -70,6 +70,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("tls.certificate_file", Kind::Text, "", "PEM chain; without it a self-made CA is used"),
     setting("tls.key_file", Kind::Text, "", "PEM private key of the certificate, mode 0600"),
     setting(
+        "token.key_file",
+        Kind::Text,
+        "",
+        "P-256 key (PKCS#8 PEM, mode 0600) that signs tokens; empty: made at each start",
+    ),
+    setting(
+        "token.certificate_file",
+        Kind::Text,
+        "",
+        "PEM chain of that key, leaf first; it stands in each token (x5c)",
+    ),
+    setting(
         "admin.authentication",
         Kind::List,
         "",

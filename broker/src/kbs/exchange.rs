@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use adyton_attestation::challenge::Nonce;
+use adyton_attestation::ear::{TokenAppraisal, TokenBinding};
 use adyton_attestation::rcar::server::PresentedInitData;
 use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
@@ -24,7 +25,6 @@ use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::broker::{Broker, now};
 use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
-use crate::ear::TokenSubject;
 use crate::journal::{DecisionRecord, Listed, Outcome};
 use crate::keystore::WhichEpoch;
 use crate::respond::{Chain, KbsRefusal};
@@ -111,19 +111,16 @@ pub fn attest(
     };
     // 5.
     let at = Instant::now();
-    let subject = TokenSubject {
-        runtime_data: &attestation.runtime_data,
-        init_data_digest,
-        issued_at: now(),
-        expires: wall(expires, at),
-    };
-    let token = broker.tokens.sign(&verified, &subject).map_err(|error| {
+    let wall_expires = wall(expires, at);
+    let binding = TokenBinding { runtime_data: &attestation.runtime_data, init_data_digest };
+    let appraisal = TokenAppraisal::ForEachKey;
+    let signed = broker.trusted.tokens.sign(&verified, &binding, appraisal, (now(), wall_expires));
+    let token = signed.map_err(|error| {
         tracing::error!(error = %Chain(&error), "the attestation result could not be signed");
         KbsRefusal::Unavailable
     })?;
     record_verified(broker, peer, &verified)?;
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
-    let wall_expires = subject.expires;
     let session = AttestedSession { verified: Some(verified).into(), devices, tee_key, expires };
     broker.sessions.keep(&id, &token, session, at);
     Ok(WithCookie { body: AttestResponse { token }, id, expires: wall_expires })

@@ -7,3 +7,4 @@ mod harness;
 mod refusals;
 mod release;
 mod start;
+mod token;

@@ -33,6 +33,7 @@ macro_rules! targets {
 
 targets! {
     attestation_report
+    attestation_token
     coco_answer
     endorsement_bundle
     evidence_file

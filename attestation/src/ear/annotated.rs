@@ -1,0 +1,126 @@
+//! Verified claims as Trustee lays them out: the input of its policies, a part of its tokens.
+//!
+//! In: [`Claims`], what they are bound to. Out: a JSON object with `tdx`, `snp`, `az-snp-vtpm` or
+//! `az-tdx-vtpm`, and beside it `report_data`, `runtime_data_claims` and `init_data`. Names and
+//! encodings are those of Trustee's verifiers, so that its policies find what they look for; our own
+//! names stand under `adyton`. A member that we have no claim for is left out, never filled in: a
+//! rule that asks for it is then undefined, and undefined is no.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::claims::{AzureClaims, AzureHardwareClaims, Claims, SnpClaims, TdxClaims};
+use crate::rcar::RuntimeData;
+
+/// What the Evidence was bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenBinding<'a> {
+    /// Nonce and TEE key.
+    pub runtime_data: &'a RuntimeData,
+    /// Digest of the init-data, when the guest sent them and the Evidence has it.
+    pub init_data_digest: Option<&'a [u8]>,
+}
+
+/// The claims in Trustee's layout, with `adyton` for the claims in ours.
+#[must_use]
+pub fn annotated_evidence(claims: &Claims, binding: &TokenBinding<'_>) -> Value {
+    let mut all = Map::new();
+    if let Some(digest) = binding.init_data_digest {
+        all.insert("init_data".to_owned(), json!(hex::encode(digest)));
+    }
+    all.insert("report_data".to_owned(), json!(hex::encode(claims.report_data().0)));
+    let runtime = binding.runtime_data;
+    all.insert(
+        "runtime_data_claims".to_owned(),
+        json!({
+            "additional-evidence": "",
+            "nonce": runtime.nonce,
+            "tee-pubkey": runtime.tee_pubkey,
+        }),
+    );
+    let shown = match claims {
+        Claims::Tdx(claims) => tdx(claims),
+        Claims::Snp(claims) => snp(claims),
+        Claims::AzSnpVtpm(claims) | Claims::AzTdxVtpm(claims) => azure(claims),
+    };
+    all.insert(claims.tee().as_str().to_owned(), Value::Object(shown));
+    let mut own = serde_json::to_value(claims).unwrap_or(Value::Null);
+    if let Value::Object(members) = &mut own {
+        members.remove("tee");
+    }
+    all.insert("adyton".to_owned(), own);
+    Value::Object(all)
+}
+
+/// As Trustee's TDX verifier: registers under `quote.body` in lower-case hex.
+fn tdx(claims: &TdxClaims) -> Map<String, Value> {
+    let attributes = claims.td_attributes.bits();
+    let bit = |n: u32| attributes & (1 << n) != 0;
+    let shown = json!({
+        "quote": {
+            // What rung T1 lets pass, and nothing else.
+            "header": {
+                "att_key_type": "0200",
+                "tee_type": "81000000",
+                "vendor_id": "939a7233f79c4ca9940a0db3957f0607",
+            },
+            "body": {
+                "tcb_svn": claims.tee_tcb_svn,
+                "mr_seam": claims.mrseam,
+                "td_attributes": claims.td_attributes,
+                "xfam": claims.xfam,
+                "mr_td": claims.mrtd,
+                "mr_config_id": claims.mrconfigid,
+                "mr_owner": claims.mrowner,
+                "mr_owner_config": claims.mrownerconfig,
+                "rtmr_0": claims.rtmr0,
+                "rtmr_1": claims.rtmr1,
+                "rtmr_2": claims.rtmr2,
+                "rtmr_3": claims.rtmr3,
+                "report_data": hex::encode(claims.report_data.0),
+            },
+        },
+        "td_attributes": {
+            "debug": bit(0),
+            "septve_disable": bit(28),
+            "protection_keys": bit(30),
+            "key_locker": bit(31),
+            "perfmon": bit(63),
+        },
+        "tcb_status": claims.tcb_status,
+        "advisory_ids": claims.advisory_ids,
+        // Rungs T3 to T5 refuse expired collateral, so this is what is left.
+        "collateral_expiration_status": "0",
+    });
+    object(shown)
+}
+
+/// As Trustee's SNP verifier: flat members, and the same below `evidence` as newer policies want it.
+fn snp(claims: &SnpClaims) -> Map<String, Value> {
+    object(json!({
+        "measurement": STANDARD.encode(claims.measurement.0),
+        "evidence": { "measurement": claims.measurement },
+    }))
+}
+
+fn azure(claims: &AzureClaims) -> Map<String, Value> {
+    match &claims.hardware {
+        AzureHardwareClaims::Snp(claims) => snp(claims),
+        AzureHardwareClaims::Tdx(claims) => tdx(claims),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
