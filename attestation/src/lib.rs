@@ -13,6 +13,7 @@
 //! | Attestation Result on its way (§4.2) | [`ear`] | tokens: issued for verified claims, verified for a Relying Party |
 //! | freshness by nonce (§10.2) | [`challenge`] | the 32 random bytes that a Verifier sends |
 //! | key binding | [`binding`], [`report`] | what REPORT_DATA commits to; the report that clients verify |
+//! | Relying Party as client (§4.1) | [`peer`] | who is at the other end of a TLS connection |
 //! | background-check model (§5.2) | [`rcar`] | the KBS protocol as messages and states without IO |
 //!
 //! # The chain of proofs
@@ -55,6 +56,7 @@ pub mod ear;
 pub mod endorsement;
 pub mod evidence;
 pub mod limits;
+pub mod peer;
 pub mod rcar;
 pub mod reason;
 pub mod reference_value;
