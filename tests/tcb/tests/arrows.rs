@@ -1,5 +1,6 @@
-//! Dependencies run one way (docs/decisions/0001): the three programs know the two libraries, the
-//! libraries know nobody, and nothing in the product knows `tests`, `examples` or `deploy`.
+//! Dependencies run one way (docs/decisions/0001, 0008): the programs know the libraries, the two
+//! lower libraries know nobody, the client library knows one of them, and nothing in the product knows
+//! `tests`, `examples` or `deploy`.
 
 use adyton_tcb::workspace_root;
 use cargo_metadata::{DependencyKind, MetadataCommand};
@@ -8,9 +9,18 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-attestation", &[], &["adyton-fake-tee"]),
     ("adyton-sealed-weights", &[], &[]),
-    ("adyton-sidecar", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    (
+        "adyton-sidecar",
+        &["adyton-attestation", "adyton-sealed-weights"],
+        &["adyton-fake-tee", "adyton-client"],
+    ),
     ("adyton-broker", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
-    ("adyton-cli", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-client", &["adyton-attestation"], &["adyton-fake-tee"]),
+    (
+        "adyton-cli",
+        &["adyton-attestation", "adyton-sealed-weights", "adyton-client"],
+        &["adyton-fake-tee"],
+    ),
     ("adyton-fake-tee", &[], &[]),
     ("adyton-example-server", &[], &[]),
 ];
