@@ -35,6 +35,12 @@ pub struct World {
     pub server: Server,
     pub tee_root: String,
     pub bundle: Value,
+    /// What the guest's image should measure.
+    pub reference_values: String,
+    /// Another genuine machine of the same vendor, which is not the one that serves.
+    pub other_machine: FakeTee,
+    /// PPID of the machine that serves.
+    pub ppid: [u8; 16],
     pub guest_api: SocketAddr,
 }
 
@@ -59,6 +65,8 @@ impl World {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let tee = FakeTee::new(now);
         let (tee_root, bundle) = (tee.root_pem(), tee.endorsement_bundle(now, &[]));
+        let reference_values = tee.reference_values(&TdProfile::default());
+        let (other_machine, ppid) = (tee.sibling(1), tee.ppid());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let guest_api = listener.local_addr().expect("address");
         std::thread::spawn(move || {
@@ -75,6 +83,9 @@ impl World {
             client,
             tee_root,
             bundle,
+            reference_values,
+            other_machine,
+            ppid,
             guest_api,
         };
         world.seal(bytes);

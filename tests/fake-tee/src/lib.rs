@@ -27,6 +27,7 @@ mod profile;
 mod quote;
 mod reference_values;
 mod sgx_extension;
+mod sibling;
 mod state;
 mod tcb;
 
