@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_attestation::peer::{
-    AcceptedPeer, ChannelAnswer, ChannelExchange, Expectations, MAX_REPORT_LEN,
-    ObservedConnection, PeerRefusal, PeerTrust, VerifiedPeer,
+    AcceptedPeer, ChannelAnswer, ChannelExchange, Expectations, MAX_REPORT_LEN, ObservedConnection,
+    PeerRefusal, PeerTrust, VerifiedPeer,
 };
 use adyton_attestation::report::AttestationReport;
 use adyton_attestation::{ReportError, UnixTime};
@@ -150,9 +150,8 @@ impl ProvisionalConnection {
         now: UnixTime,
     ) -> Result<AttestedConnection, ClientError> {
         let answered = self.ask().await?;
-        let verified = answered
-            .verify(trust, now)
-            .map_err(|refused| ClientError::Report(refused.error))?;
+        let verified =
+            answered.verify(trust, now).map_err(|refused| ClientError::Report(refused.error))?;
         verified.appraise(expectations, now).map_err(ClientError::Refused)
     }
 

@@ -74,11 +74,8 @@ impl KnownPeers {
     /// # Errors
     /// [`KnownPeersError`]: a file that is half understood would forget a pin.
     pub fn read(path: &Path) -> Result<Self, KnownPeersError> {
-        let file_error = |source| KnownPeersError::File {
-            path: path.to_owned(),
-            doing: "read",
-            source,
-        };
+        let file_error =
+            |source| KnownPeersError::File { path: path.to_owned(), doing: "read", source };
         let mut text = String::new();
         match fs::File::open(path) {
             Ok(file) => {
@@ -152,9 +149,9 @@ fn parse_line(line: &str) -> Option<(String, PinnedInstance)> {
     let (authority, pin, None) = (words.next()?, words.next()?, words.next()) else {
         return None;
     };
-    let named = authority.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok()
-    });
+    let named = authority
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     named.then_some(())?;
     Some((authority.to_owned(), pin.parse().ok()?))
 }

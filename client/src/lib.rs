@@ -43,12 +43,12 @@ mod tls;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use address::{AddressError, ServerAddress};
 pub use adyton_attestation::peer::{
-    AcceptedPeer, ExpectedDigest, Expectations, Instance, Machine, PeerRefusal, PeerTrust,
+    AcceptedPeer, Expectations, ExpectedDigest, Instance, Machine, PeerRefusal, PeerTrust,
     PinnedInstance, Pins, VerifiedPeer,
 };
 pub use adyton_attestation::{EndorsementBundle, ReferenceValues, TrustAnchors, UnixTime};
-pub use address::{AddressError, ServerAddress};
 pub use connection::{
     AnsweredConnection, AttestedConnection, ProvisionalConnection, RefusedConnection,
     VerifiedConnection, connect,

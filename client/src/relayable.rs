@@ -6,9 +6,9 @@
 //!
 //! [`AttestedConnection`]: crate::AttestedConnection
 
+use adyton_attestation::UnixTime;
 use adyton_attestation::peer::{PeerTrust, RelayableAnswer, RelayableExchange, RelayablePeer};
 use adyton_attestation::report::AttestationReport;
-use adyton_attestation::UnixTime;
 
 use crate::connection::{ProvisionalConnection, RefusedConnection};
 use crate::error::ClientError;

@@ -18,8 +18,8 @@ use adyton_attestation::peer::{RelayableExchange, VerifiedPeer};
 use adyton_attestation::report::AttestationReport;
 use adyton_attestation::verifier::VerifyError;
 use adyton_client::{
-    AttestedConnection, ClientError, ClientIdentity, EndorsementBundle, ExpectedDigest,
-    Expectations, Machine, PeerTrust, PinnedInstance, Pins, ProvisionalConnection,
+    AttestedConnection, ClientError, ClientIdentity, EndorsementBundle, Expectations,
+    ExpectedDigest, Machine, PeerTrust, PinnedInstance, Pins, ProvisionalConnection,
     ReferenceValues, ServerAddress, TrustAnchors, connect, now, relayable, spki_sha256,
 };
 use adyton_fake_tee::{FakeTee, TdProfile};

@@ -141,9 +141,10 @@ fn reason(code: &'static str, pins: &[&PinnedInstance], got: String) -> Reason {
         claim: "instance".to_owned(),
         expected,
         got,
-        remedy: "if the service was moved or restarted, ask its operator for the new identity over \
+        remedy:
+            "if the service was moved or restarted, ask its operator for the new identity over \
                  another channel and pin that; if not, somebody else's TEE answered"
-            .to_owned(),
+                .to_owned(),
     }
 }
 

@@ -78,8 +78,7 @@ fn codes(expectations: &Expectations) -> Vec<String> {
 
 #[test]
 fn a_question_names_its_level_and_no_two_have_the_same_nonce() {
-    let (one, two) =
-        (ChannelExchange::begin(HERE).unwrap(), ChannelExchange::begin(HERE).unwrap());
+    let (one, two) = (ChannelExchange::begin(HERE).unwrap(), ChannelExchange::begin(HERE).unwrap());
     assert!(one.target().starts_with("/.well-known/adyton/attestation?nonce="));
     assert!(one.target().ends_with("&bind=exporter"));
     assert_ne!(one.target(), two.target());
@@ -186,7 +185,9 @@ fn a_machine_that_does_not_name_itself_matches_no_pin_of_a_machine() {
     let reasons = pins.reasons_against(&masked);
     assert_eq!(reasons.len(), 1);
     assert_eq!(reasons[0].code, "instance.machine");
-    assert!(Pins::OneOf(vec![PinnedInstance::ServingKey([1; 32])]).reasons_against(&masked).is_empty());
+    assert!(
+        Pins::OneOf(vec![PinnedInstance::ServingKey([1; 32])]).reasons_against(&masked).is_empty()
+    );
 }
 
 #[test]
