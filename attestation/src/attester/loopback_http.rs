@@ -68,6 +68,12 @@ impl LoopbackAddr {
     }
 }
 
+impl From<LoopbackAddr> for SocketAddr {
+    fn from(addr: LoopbackAddr) -> Self {
+        addr.0
+    }
+}
+
 impl std::fmt::Display for LoopbackAddr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "http://{}", self.0)
@@ -85,17 +91,31 @@ pub(super) fn exchange(
     time: Duration,
     max_body: usize,
 ) -> Result<Answer, LoopbackError> {
+    request(addr.0, target, &[], json, time, max_body)
+}
+
+/// As [`exchange`], with more headers, to an address for which the caller answers.
+pub(super) fn request(
+    addr: SocketAddr,
+    target: &str,
+    headers: &[(&str, &str)],
+    json: Option<&[u8]>,
+    time: Duration,
+    max_body: usize,
+) -> Result<Answer, LoopbackError> {
     let started = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&addr.0, CONNECT_TIMEOUT.min(time))
-        .map_err(LoopbackError::Io)?;
+    let mut stream =
+        TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT.min(time)).map_err(LoopbackError::Io)?;
     stream.set_write_timeout(Some(time)).map_err(LoopbackError::Io)?;
     let mut request = Vec::new();
     let method = if json.is_some() { "POST" } else { "GET" };
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {}\r\naccept: */*\r\nconnection: close\r\n",
-        addr.0
+        "{method} {target} HTTP/1.1\r\nhost: {addr}\r\naccept: */*\r\nconnection: close\r\n"
     );
     request.extend_from_slice(head.as_bytes());
+    for (name, value) in headers {
+        request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
     if let Some(json) = json {
         let length = json.len();
         let head = format!("content-type: application/json\r\ncontent-length: {length}\r\n");

@@ -13,13 +13,19 @@ use thiserror::Error;
 use crate::binding::ReportData;
 use crate::evidence::{Evidence, EvidenceError, Tee};
 
+mod azure;
 mod coco;
 mod detect;
+mod imds;
 mod loopback_http;
+mod tpm;
 mod tsm;
 
+pub use azure::{AzVtpmAttester, AzureAttesterError, DEFAULT_TPM_PATH};
 pub use coco::CocoAttester;
 pub use detect::{Detected, DetectionOptions, Tried, detect};
+pub use imds::DEFAULT_IMDS_URL;
+pub use tpm::TpmError;
 pub use tsm::TsmAttester;
 
 /// A source of Evidence.
@@ -189,6 +195,9 @@ pub enum AttesterError {
         /// What the kernel counted.
         got: u64,
     },
+    /// The vTPM of an Azure confidential VM gives no Evidence.
+    #[error("az-vtpm")]
+    Azure(#[from] AzureAttesterError),
     /// The system has no random bytes to give.
     #[error("the system's random number generator failed")]
     Random,

@@ -342,6 +342,11 @@ impl<'a> TpmReader<'a> {
         self.bytes(field, len)
     }
 
+    /// Everything that was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn finish(&self, structure: &'static str) -> Result<(), TpmFormatError> {
         match self.rest.len() {
             0 => Ok(()),
