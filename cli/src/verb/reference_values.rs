@@ -16,6 +16,8 @@ use crate::failure::{Exit, Failure};
 use crate::https::block_on;
 use crate::table::{Cell, Facts, Table, shortened};
 
+mod from_rim;
+
 /// Shown under the help of `adyton reference-values`.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +49,9 @@ pub enum ReferenceValuesCommand {
     /// Check a set of Reference Values and add it to the broker
     #[command(after_help = ADD_EXAMPLES)]
     Add(AddArgs),
+    /// Convert NVIDIA's manifest of a GPU driver or VBIOS into a set
+    #[command(after_help = from_rim::EXAMPLES)]
+    FromRim(from_rim::FromRimArgs),
     /// List the broker's sets
     #[command(after_help = LIST_EXAMPLES)]
     List,
@@ -89,6 +94,7 @@ struct ListedSet {
 pub fn run(command: ReferenceValuesCommand, context: &mut Context<'_>) -> Result<(), Failure> {
     match command {
         ReferenceValuesCommand::Add(args) => add(&args, context),
+        ReferenceValuesCommand::FromRim(args) => from_rim::run(&args, context),
         ReferenceValuesCommand::List => list(context),
     }
 }

@@ -37,6 +37,7 @@ targets! {
     coco_answer
     endorsement_bundle
     evidence_file
+    gpu_evidence
     jwe_reply
     kbs_evidence
     model_file

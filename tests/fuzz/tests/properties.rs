@@ -203,6 +203,7 @@ properties! {
     coco_answer
     endorsement_bundle
     evidence_file
+    gpu_evidence
     jwe_reply
     kbs_evidence
     model_file

@@ -53,6 +53,8 @@ impl DeviceChain {
         let anchor_link = Link::parse(&anchor.der).map_err(refused)?;
         let intermediates = chain.verify(&anchor_link, now).map_err(refused)?;
         chain.refuse_foreign(&anchor_link).map_err(refused)?;
+        //= attestation/SPEC.md#14
+        //# A Verifier MUST tell a device's architecture by the provisioner in its chain, not by what the sender calls it.
         let provisioner = intermediates.iter().nth_back(1);
         match provisioner.and_then(|link| attribute(link.subject(), COMMON_NAME)) {
             Some(name) if name.starts_with(GH100_PROVISIONER) => {}
