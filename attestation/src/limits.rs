@@ -25,6 +25,8 @@ pub const MAX_CRL_LEN: usize = 1024 * 1024;
 pub const MAX_TCB_JSON_LEN: usize = 256 * 1024;
 /// One file of Endorsements in bytes.
 pub const MAX_ENDORSEMENT_BUNDLE_LEN: usize = 16 * 1024 * 1024;
+/// One answer of a vendor's service in bytes: a revocation list in hex is the largest.
+pub const MAX_ENDORSEMENT_ANSWER_LEN: usize = 2 * MAX_CRL_LEN;
 /// Platforms (FMSPC entries) in one bundle. Intel has about a hundred.
 pub const MAX_ENDORSEMENT_ENTRIES: usize = 1024;
 /// One file of Reference Values or one release policy, TOML in bytes.

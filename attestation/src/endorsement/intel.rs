@@ -27,18 +27,18 @@ use crate::unix_time::UnixTime;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CollateralJson {
-    pck_crl_issuer_chain: String,
-    root_ca_crl: String,
-    pck_crl: String,
-    tcb_info_issuer_chain: String,
-    tcb_info: String,
-    tcb_info_signature: String,
-    qe_identity_issuer_chain: String,
-    qe_identity: String,
-    qe_identity_signature: String,
+    pub(super) pck_crl_issuer_chain: String,
+    pub(super) root_ca_crl: String,
+    pub(super) pck_crl: String,
+    pub(super) tcb_info_issuer_chain: String,
+    pub(super) tcb_info: String,
+    pub(super) tcb_info_signature: String,
+    pub(super) qe_identity_issuer_chain: String,
+    pub(super) qe_identity: String,
+    pub(super) qe_identity_signature: String,
     #[serde(default)]
     #[expect(dead_code, reason = "accepted in files and never used, see the module's text")]
-    pck_certificate_chain: Option<String>,
+    pub(super) pck_certificate_chain: Option<String>,
 }
 
 /// Intel's statements about one platform type. Parsed, unverified.

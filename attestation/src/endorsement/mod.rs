@@ -17,6 +17,7 @@
 pub mod amd;
 mod amd_json;
 pub mod bundle;
+pub mod fetch;
 pub mod intel;
 pub mod item;
 pub mod nvidia;

@@ -32,6 +32,7 @@ pub use explain::explain;
 pub use ladder::{Ladder, Outcome, RungOutcome};
 pub use nvidia_gpu::{GpuError, verify_gpu};
 pub use snp::SnpError;
+pub(crate) use tdx::platform as tdx_platform;
 pub use verified::Verified;
 
 /// What may be loosened. The default loosens nothing.

@@ -33,6 +33,7 @@ mod tcb;
 mod td;
 
 use pck::PckCertificate;
+pub(crate) use pck::platform;
 pub(super) use replay::replay;
 
 /// Everything that the rungs look at, picked and parsed, not verified.

@@ -71,6 +71,26 @@ impl PckCertificate {
     }
 }
 
+/// What a genuine PCK certificate says about which Endorsements its platform needs.
+pub(crate) struct Platform {
+    /// The platform type.
+    pub(crate) fmspc: Fmspc,
+    /// Name of the CA that certified the platform.
+    pub(crate) issuer: String,
+}
+
+/// The platform of a quote, once T2 holds.
+pub(crate) fn platform(
+    evidence: &TdxEvidence,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<Platform, VerifyError> {
+    let pck = PckCertificate::parse(evidence, anchors)?;
+    pck.verify_chain(now)?;
+    pck.refuse_foreign()?;
+    Ok(Platform { fmspc: pck.fmspc, issuer: pck.chain.leaf.issuer().to_string() })
+}
+
 /// T3: neither the PCK certificate, nor its CA, nor a signer of documents is revoked, and the lists
 /// that say so are signed and current.
 pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {

@@ -1,0 +1,85 @@
+//! Which statements a piece of Evidence needs, and which of them a bundle lacks.
+
+use super::Statement;
+use super::intel::PckCa;
+use crate::claims::Fmspc;
+use crate::endorsement::{EndorsementBundle, IntelEndorsements};
+use crate::evidence::azure::AzureHardware;
+use crate::evidence::{Evidence, SnpEvidence, TdxEvidence};
+use crate::unix_time::UnixTime;
+use crate::verifier::{TrustAnchors, VerifyError, tdx_platform};
+
+/// The statements that the Verifier will look for in a bundle.
+///
+/// A quote's PCK chain is verified first: nobody makes us ask for the platform types that they make
+/// up. A report's signature can't be, because its key is what is asked for.
+///
+/// # Errors
+/// Those of rung T2.
+pub fn wanted(
+    evidence: &Evidence,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<Vec<Statement>, VerifyError> {
+    match evidence {
+        Evidence::Tdx(tdx) => of_tdx(tdx, anchors, now),
+        Evidence::Snp(snp) => Ok(of_snp(snp)),
+        Evidence::Azure(azure) => match azure.hardware() {
+            AzureHardware::Tdx(tdx) => of_tdx(tdx, anchors, now),
+            AzureHardware::Snp(snp) => Ok(of_snp(snp)),
+        },
+    }
+}
+
+/// The statements for a platform type of Intel's.
+#[must_use]
+pub fn wanted_for_fmspc(fmspc: Fmspc, ca: PckCa) -> Vec<Statement> {
+    vec![
+        Statement::IntelTcbInfo(fmspc),
+        Statement::IntelQeIdentity,
+        Statement::IntelPckCrl(ca),
+        Statement::IntelRootCrl,
+    ]
+}
+
+fn of_tdx(
+    tdx: &TdxEvidence,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+) -> Result<Vec<Statement>, VerifyError> {
+    let platform = tdx_platform(tdx, anchors, now)?;
+    // A CA of another name has a list that no service of Intel's serves; the Verifier says so.
+    let ca = PckCa::of_issuer(&platform.issuer).unwrap_or(PckCa::Platform);
+    Ok(wanted_for_fmspc(platform.fmspc, ca))
+}
+
+fn of_snp(_snp: &SnpEvidence) -> Vec<Statement> {
+    Vec::new()
+}
+
+/// Those of the statements that a bundle does not have in a form that counts at `now`. An entry of
+/// Intel's is one whole: when a part of it has expired, all of it is wanted again.
+#[must_use]
+pub fn missing(wanted: &[Statement], bundle: &EndorsementBundle, now: UnixTime) -> Vec<Statement> {
+    let intel_counts = |fmspc: Fmspc| {
+        let validity = bundle.select(fmspc, now).and_then(IntelEndorsements::validity);
+        validity.is_some_and(|validity| validity.issued <= now && now < validity.expires)
+    };
+    let intel_is_there = wanted.iter().all(|statement| match statement {
+        Statement::IntelTcbInfo(fmspc) => intel_counts(*fmspc),
+        Statement::IntelPckCrl(_)
+        | Statement::IntelRootCrl
+        | Statement::IntelQeIdentity
+        | Statement::AmdChain(..)
+        | Statement::AmdCrl(_)
+        | Statement::AmdVcek { .. } => true,
+    });
+    let is_missing = |statement: &&Statement| match statement {
+        Statement::IntelTcbInfo(_)
+        | Statement::IntelPckCrl(_)
+        | Statement::IntelRootCrl
+        | Statement::IntelQeIdentity => !intel_is_there,
+        Statement::AmdChain(..) | Statement::AmdCrl(_) | Statement::AmdVcek { .. } => true,
+    };
+    wanted.iter().filter(is_missing).cloned().collect()
+}
