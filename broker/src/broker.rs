@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::config::BrokerConfig;
 use crate::ear::{TokenKeySource, TokenSigner};
-use crate::endorsements::Endorsements;
+use crate::endorsements::cache::DiskCache;
+use crate::endorsements::client::Client;
+use crate::endorsements::{BundleFiles, Counters, Fetcher, Supply};
 use crate::error::{Finding, StartupError};
 use crate::journal::Journal;
 use crate::keystore::{EmbeddedKeyStore, KeyStore};
@@ -26,7 +28,9 @@ pub struct TrustedInputs {
     /// Vendor roots, and insecure extra ones.
     pub anchors: TrustAnchors,
     /// Vendors' Endorsements.
-    pub endorsements: Endorsements,
+    pub endorsements: BundleFiles,
+    /// Asks the services of Endorsements; `None` when none is configured.
+    pub client: Option<Client>,
     /// Signs Attestation Results.
     pub tokens: TokenSigner,
 }
@@ -62,13 +66,18 @@ impl TrustedInputs {
                 TokenSigner::load(key_file, certificate_file).map_err(|finding| vec![finding])
             }
         };
-        let endorsements = Endorsements::load(config.endorsement_bundle_files.clone())
+        let endorsements = BundleFiles::load(config.endorsement_bundle_files.clone())
             .map_err(|errors| errors.iter().map(|error| error.finding()).collect::<Vec<_>>());
-        match (tokens, endorsements) {
-            (Ok(tokens), Ok(endorsements)) if findings.is_empty() => {
-                Ok(Self { anchors, endorsements, tokens })
+        let client = match config.fetch.services.is_empty() {
+            true => Ok(None),
+            false => Client::new(config.fetch.ca_file.as_deref(), config.fetch.timeouts).map(Some),
+        };
+        match (tokens, endorsements, client) {
+            (Ok(tokens), Ok(endorsements), Ok(client)) if findings.is_empty() => {
+                Ok(Self { anchors, endorsements, client, tokens })
             }
-            (tokens, endorsements) => {
+            (tokens, endorsements, client) => {
+                findings.extend(client.err());
                 findings.extend(tokens.err().into_iter().flatten());
                 findings.extend(endorsements.err().into_iter().flatten());
                 Err(findings)
@@ -91,6 +100,8 @@ pub struct Broker {
     pub references: ReferenceValueStore,
     /// Roots and Endorsements.
     pub trusted: TrustedInputs,
+    /// Gets the Endorsements that the bundle files lack.
+    pub supply: Supply,
     /// The key to which the owner's CLI encrypts content keys; lives as long as this process.
     pub wrapping_key: TeeKeyPair,
     /// Counters.
@@ -110,7 +121,8 @@ impl Broker {
     ///
     /// # Errors
     /// In this order: [`StartupError::Store`], [`Audit`](StartupError::Audit),
-    /// [`KeyGeneration`](StartupError::KeyGeneration).
+    /// [`KeyGeneration`](StartupError::KeyGeneration), [`Configuration`](StartupError::Configuration)
+    /// for the folder of fetched Endorsements.
     pub fn open(config: &BrokerConfig, trusted: TrustedInputs) -> Result<Self, StartupError> {
         let store = Arc::new(Store::open(&config.state_dir)?);
         let journal = Arc::new(Journal::open(store, &config.state_dir, config.decisions_kept)?);
@@ -120,7 +132,10 @@ impl Broker {
         let wrapping_key = TeeKeyPair::generate()
             .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
         let extra_roots = trusted.anchors.insecure_extra_roots();
-        let metrics = Metrics::new(extra_roots.len());
+        let counters = Counters::default();
+        let metrics = Metrics::new(extra_roots.len(), &counters);
+        let supply = supply(config, trusted.client.clone(), counters)
+            .map_err(|finding| StartupError::Configuration(vec![finding]))?;
         for sha256 in &extra_roots {
             tracing::warn!(
                 sha256,
@@ -139,6 +154,7 @@ impl Broker {
             policies,
             references,
             trusted,
+            supply,
             wrapping_key,
             metrics,
             verifications: Arc::new(Semaphore::new(config.limits.concurrent_verifications)),
@@ -152,6 +168,31 @@ impl Broker {
             tracing::error!(error = %crate::respond::Chain(&error), "the stop was not recorded");
         }
     }
+}
+
+/// A supply with a fetcher, when there is a client for it.
+fn supply(
+    config: &BrokerConfig,
+    client: Option<Client>,
+    counters: Counters,
+) -> Result<Supply, Finding> {
+    let Some(client) = client else {
+        return Ok(Supply::new(None, counters));
+    };
+    let fetch = &config.fetch;
+    let disk = DiskCache::open(fetch.cache_dir.clone(), fetch.rules.max_entries);
+    let disk = disk.map_err(|error| {
+        Finding::new(
+            "configuration key `endorsements.cache_dir`",
+            fetch.cache_dir.display().to_string(),
+            format!("a folder that can be made and written to ({error})"),
+            "choose a folder of the broker's user",
+        )
+    })?;
+    let clock = Arc::new(now);
+    let services = fetch.services.clone();
+    let fetcher = Fetcher::new(services, client, disk, fetch.rules, clock, counters.clone());
+    Ok(Supply::new(Some(Arc::new(fetcher)), counters))
 }
 
 /// The broker's clock: certificates and lifetimes are compared with it. Sessions use a monotonic

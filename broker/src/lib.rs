@@ -6,7 +6,7 @@
 //! ```text
 //!                      kbs::routes (HTTP)                        admin (HTTP, other port)
 //!                            │                                        │
-//!  Attestation ──► kbs::exchange::attest ──► Verified<Claims>    keys · policies · references
+//!  Attestation ──► kbs::exchange ─────────► Verified<Claims>    keys · policies · references
 //!                            │               in session               │
 //!  resource path ─► exchange::resource                                ▼
 //!                            │  policy::KeyRules ◄──────────────── store (sealed rows)

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::endorsements::Counters;
 use crate::journal::Outcome;
 use crate::session::SessionCounts;
 
@@ -76,8 +77,9 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     /// Registers all metrics. `insecure_extra_roots` is how many roots are trusted beside the
     /// vendors'.
-    pub fn new(insecure_extra_roots: usize) -> Self {
+    pub fn new(insecure_extra_roots: usize, endorsements: &Counters) -> Self {
         let mut registry = Registry::with_prefix("adyton");
+        endorsements.register(&mut registry);
         let requests = Family::default();
         registry.register("requests", "Requests, by endpoint and status", requests.clone());
         let latency: Latency = Family::new_with_constructor(histogram);

@@ -33,6 +33,15 @@ pub enum KbsRefusal {
         /// Why.
         reasons: Vec<Reason>,
     },
+    /// Endorsements for the Evidence can't be had now. No verdict; the guest should come again.
+    EndorsementsUnavailable {
+        /// The decision that was recorded.
+        decision: DecisionId,
+        /// Why.
+        reasons: Vec<Reason>,
+        /// When to come again, in seconds.
+        retry_after: u64,
+    },
     /// There is no attested session.
     NotAttested,
     /// There is no such key.
@@ -65,7 +74,10 @@ pub enum KbsRefusal {
 impl KbsRefusal {
     fn parts(&self) -> (StatusCode, ErrorInformation) {
         let codes = |reasons: &[Reason]| {
-            reasons.iter().map(|reason| reason.code.clone().into_owned()).collect()
+            let mut codes: Vec<String> =
+                reasons.iter().map(|reason| reason.code.clone().into_owned()).collect();
+            codes.dedup();
+            codes
         };
         match self {
             Self::UnknownEndpoint => {
@@ -91,6 +103,14 @@ impl KbsRefusal {
                 ErrorInformation::new(
                     "AttestationError",
                     "Attestation error: RCAR handshake Attest failed",
+                )
+                .with_refusal(decision.as_str(), codes(reasons)),
+            ),
+            Self::EndorsementsUnavailable { decision, reasons, .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorInformation::new(
+                    "AttestationError",
+                    "Endorsements are unavailable; try later",
                 )
                 .with_refusal(decision.as_str(), codes(reasons)),
             ),
@@ -138,8 +158,12 @@ impl IntoResponse for KbsRefusal {
     fn into_response(self) -> Response {
         let (status, body) = self.parts();
         let mut response = json(status, &body);
+        let seconds = match &self {
+            Self::EndorsementsUnavailable { retry_after, .. } => *retry_after,
+            _ => 5,
+        };
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -15,9 +15,11 @@ use rustls_pki_types::ServerName;
 use crate::ear::TokenKeySource;
 use crate::error::Finding;
 
+mod endorsement;
 mod layers;
 mod setting;
 
+pub use endorsement::FetchConfig;
 pub use setting::{Kind, SETTINGS, Setting};
 
 use layers::{Layers, Value};
@@ -44,6 +46,8 @@ pub struct BrokerConfig {
     pub admin: AdminAuthentication,
     /// Files with the vendors' Endorsements.
     pub endorsement_bundle_files: Vec<PathBuf>,
+    /// Where Endorsements are fetched from.
+    pub fetch: FetchConfig,
     /// Roots that are trusted beside the vendors'. Their holders can forge any Evidence.
     pub insecure_extra_roots: Vec<PathBuf>,
     /// Bounds on RCAR sessions.
@@ -200,6 +204,7 @@ impl Reader<'_> {
         let token_key = self.token_key();
         let admin = self.admin(&state_dir);
         let endorsement_bundle_files = self.files("endorsements.bundle_files");
+        let fetch = self.fetch(&state_dir);
         let insecure_extra_roots = self.files("verifier.insecure_extra_roots");
         let session = SessionLimits {
             timeout: Duration::from_secs(self.number("session.timeout_seconds")),
@@ -233,6 +238,7 @@ impl Reader<'_> {
             token_key: token_key?,
             admin: admin?,
             endorsement_bundle_files,
+            fetch,
             insecure_extra_roots,
             session,
             limits,

@@ -9,7 +9,7 @@
 //! Each arrow takes the value before it; there is no other way to its end. All of this blocks (disk,
 //! signatures) and is called off the async threads.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use adyton_attestation::challenge::Nonce;
@@ -19,12 +19,15 @@ use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
     server,
 };
-use adyton_attestation::{Claims, Reason, UnixTime, Verified, explain, verify, verify_gpu};
+use adyton_attestation::{
+    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain, verify, verify_gpu,
+};
 
 use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::broker::{Broker, now};
 use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
+use crate::endorsements::{Plan, Unavailable};
 use crate::journal::{DecisionRecord, Listed, Outcome};
 use crate::keystore::WhichEpoch;
 use crate::respond::{Chain, KbsRefusal};
@@ -65,19 +68,35 @@ pub fn auth(broker: &Broker, body: &[u8]) -> Result<WithCookie<ChallengeMessage>
     Ok(WithCookie { body: challenge, id, expires: wall(expires, started) })
 }
 
-/// Verifies an Attestation. Steps: 1. the session's Challenge is taken, for good; 2. the message
-/// answers it; 3. the Evidence is verified over our nonce and the TEE key; 4. init-data, if sent, are
-/// the measured ones; 5. the result is signed, recorded, and kept under a new session id.
+/// An Attestation that answers a Challenge of ours, with what its Endorsements still lack.
+#[derive(Debug)]
+pub struct Answered {
+    attestation: Attestation,
+    presented: Presented,
+    expires: Instant,
+    plan: Plan,
+}
+
+/// An [`Answered`] with its Endorsements.
+#[derive(Debug)]
+pub struct Endorsed {
+    attestation: Attestation,
+    presented: Presented,
+    expires: Instant,
+    endorsements: Arc<EndorsementBundle>,
+}
+
+/// Takes an Attestation. Steps: 1. the session's Challenge is taken, for good; 2. the message answers
+/// it; 3. what the bundle files lack for its Evidence is noted.
 ///
 /// # Errors
-/// [`KbsRefusal::Attestation`] with the reasons of the first step that fails,
-/// [`KbsRefusal::Unavailable`].
-pub fn attest(
+/// [`KbsRefusal::Attestation`] with the reasons of the first step that fails.
+pub fn present(
     broker: &Broker,
     peer: &str,
     id: Option<&SessionId>,
     body: &[u8],
-) -> Result<WithCookie<AttestResponse>, KbsRefusal> {
+) -> Result<Answered, KbsRefusal> {
     let refuse = |reasons| refuse_evidence(broker, peer, reasons);
     // 1.
     let id = id.ok_or(SessionError::Unknown);
@@ -88,9 +107,61 @@ pub fn attest(
     let message_refused = |error| refuse(reason::of_message(&error));
     let attestation = Attestation::parse(body).map_err(message_refused)?;
     let presented = awaiting.on_attestation(&attestation).map_err(message_refused)?;
+    // 3.
+    let bundle = broker.trusted.endorsements.current();
+    let plan = broker.supply.plan(bundle, &presented.evidence, &broker.trusted.anchors, now());
+    let plan = plan.map_err(|error| refuse(error.reasons()))?;
+    Ok(Answered { attestation, presented, expires, plan })
+}
+
+/// Gets what the Endorsements lack. The one step that waits for the network; nothing is held meanwhile.
+///
+/// # Errors
+/// [`Unavailable`].
+pub async fn endorse(broker: &Broker, answered: Answered) -> Result<Endorsed, Unavailable> {
+    let Answered { attestation, presented, expires, plan } = answered;
+    let endorsements = broker.supply.supply(plan).await?;
+    Ok(Endorsed { attestation, presented, expires, endorsements })
+}
+
+/// Records that there is no verdict, for the lack of Endorsements.
+pub fn without_endorsements(broker: &Broker, peer: &str, error: &Unavailable) -> KbsRefusal {
+    let Some(decision) = DecisionId::fresh() else {
+        return KbsRefusal::Unavailable;
+    };
+    let reasons = error.reasons();
+    for reason in &reasons {
+        tracing::warn!(
+            decision = %decision,
+            statement = reason.claim,
+            expected = reason.expected,
+            got = reason.got,
+            remedy = reason.remedy,
+            "endorsements are unavailable; the guest was asked to come again"
+        );
+    }
+    let record = record_of(&decision, peer, Outcome::EvidenceRefused, reasons.clone());
+    write_refusal(broker, &record);
+    let retry_after = error.retry_after().as_secs();
+    KbsRefusal::EndorsementsUnavailable { decision, reasons, retry_after }
+}
+
+/// Verifies an Attestation. Steps: 3. the Evidence is verified over our nonce and the TEE key; 4.
+/// init-data, if sent, are the measured ones; 5. the result is signed, recorded, and kept under a new
+/// session id.
+///
+/// # Errors
+/// [`KbsRefusal::Attestation`] with the reasons of the first step that fails,
+/// [`KbsRefusal::Unavailable`].
+pub fn conclude(
+    broker: &Broker,
+    peer: &str,
+    endorsed: Endorsed,
+) -> Result<WithCookie<AttestResponse>, KbsRefusal> {
+    let refuse = |reasons| refuse_evidence(broker, peer, reasons);
+    let Endorsed { attestation, presented, expires, endorsements } = endorsed;
     let Presented { evidence, devices, expected, device_nonce, tee_key, init_data } = presented;
     // 3.
-    let endorsements = broker.trusted.endorsements.current();
     let (anchors, at) = (&broker.trusted.anchors, now());
     let verified = verify(&evidence, &endorsements, anchors, &expected, at).map_err(|error| {
         // The owner reads all that is wrong with it; the guest gets codes.
@@ -208,7 +279,7 @@ pub fn resource(
     Ok(reply)
 }
 
-fn find_session(broker: &Broker, proof: &SessionProof) -> Option<std::sync::Arc<AttestedSession>> {
+fn find_session(broker: &Broker, proof: &SessionProof) -> Option<Arc<AttestedSession>> {
     let now = Instant::now();
     let by_cookie = proof.id.as_ref().and_then(|id| broker.sessions.by_id(id, now).ok());
     by_cookie.or_else(|| broker.sessions.by_token(proof.token.as_ref()?, now).ok())

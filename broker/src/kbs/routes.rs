@@ -83,14 +83,22 @@ async fn attest(
 ) -> Result<Response, KbsRefusal> {
     let id = session_cookie(&headers);
     let body = whole(body, MAX_ATTESTATION_BYTES).await?;
-    let turns = Arc::clone(&broker.verifications);
-    let turn = turns.acquire_owned().await.map_err(|_| KbsRefusal::Unavailable)?;
-    let reply = blocking(move || {
-        // The turn ends with the work, also when nobody waits for the reply any more.
-        let _turn = turn;
-        exchange::attest(&broker, peer.as_str(), id.as_ref(), &body)
-    })
-    .await?;
+    let (at, from) = (Arc::clone(&broker), peer.clone());
+    let answered =
+        in_turn(&broker, move || exchange::present(&at, from.as_str(), id.as_ref(), &body)).await?;
+    // The turn is over: a service that hangs keeps nobody else from being verified.
+    let endorsed = match exchange::endorse(&broker, answered).await {
+        Ok(endorsed) => endorsed,
+        Err(error) => {
+            let (at, from) = (Arc::clone(&broker), peer.clone());
+            return blocking(move || {
+                Err(exchange::without_endorsements(&at, from.as_str(), &error))
+            })
+            .await;
+        }
+    };
+    let (at, from) = (Arc::clone(&broker), peer);
+    let reply = in_turn(&broker, move || exchange::conclude(&at, from.as_str(), endorsed)).await?;
     Ok(with_cookie(&reply))
 }
 
@@ -154,6 +162,21 @@ async fn whole(body: Body, limit: usize) -> Result<bytes::Bytes, KbsRefusal> {
         BodyError::TooLarge => KbsRefusal::TooLarge { limit },
         BodyError::Broken => KbsRefusal::Body,
     })
+}
+
+/// Runs work that strangers can cause; so many at a time as the configuration allows.
+async fn in_turn<T: Send + 'static>(
+    broker: &Broker,
+    work: impl FnOnce() -> Result<T, KbsRefusal> + Send + 'static,
+) -> Result<T, KbsRefusal> {
+    let turns = Arc::clone(&broker.verifications);
+    let turn = turns.acquire_owned().await.map_err(|_| KbsRefusal::Unavailable)?;
+    blocking(move || {
+        // The turn ends with the work, also when nobody waits for the reply any more.
+        let _turn = turn;
+        work()
+    })
+    .await
 }
 
 /// Runs work that waits for the disk or computes off the async threads.

@@ -8,7 +8,7 @@ use adyton_attestation::rcar::{RcarClient, ResourcePath, TeeKeyPair};
 use adyton_fake_tee::{FakeTee, TdProfile};
 use axum::extract::State;
 
-use super::exchange::{SessionProof, attest, auth, resource};
+use super::exchange::{SessionProof, auth, conclude, endorse, present, resource};
 use crate::broker::{Broker, TrustedInputs, now};
 use crate::config::BrokerConfig;
 use crate::keystore::WhichEpoch;
@@ -47,7 +47,10 @@ fn attested(broker: &Broker, tee: &FakeTee) -> SessionProof {
     let evidence = tee.primary_evidence(&TdProfile::default(), report_data.0, &[]);
     let (attestation, _) = awaiting.with_evidence(evidence);
     let body = serde_json::to_vec(&attestation).expect("JSON");
-    let reply = attest(broker, "peer", Some(&challenge.id), &body).expect("accepted");
+    let answered = present(broker, "peer", Some(&challenge.id), &body).expect("an answer");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    let endorsed = runtime.block_on(endorse(broker, answered)).expect("nothing is fetched");
+    let reply = conclude(broker, "peer", endorsed).expect("accepted");
     SessionProof { id: Some(reply.id), token: None }
 }
 

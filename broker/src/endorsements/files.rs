@@ -1,4 +1,4 @@
-//! The Endorsements at hand: files of an operator, read again when they change.
+//! Bundle files: Endorsements of an operator, read again when they change.
 //!
 //! Role: supplies the Verifier. In: paths. Out: one merged [`EndorsementBundle`]. Files are looked at
 //! before each verification; when one has changed, all are read again, and if that fails the last
@@ -78,7 +78,7 @@ impl BundleFileError {
 
 /// Files with Endorsements and what they said last.
 #[derive(Debug)]
-pub struct Endorsements {
+pub struct BundleFiles {
     paths: Vec<PathBuf>,
     current: Mutex<Current>,
 }
@@ -92,7 +92,7 @@ struct Current {
 /// What tells one version of a file from the next: length and time of change.
 type Stamp = Option<(u64, SystemTime)>;
 
-impl Endorsements {
+impl BundleFiles {
     /// Reads all files. Without files, the bundle is empty and every verification fails.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ mod tests {
         let path = folder.path().join("bundle.json");
         let bundle = FakeTee::new(NOW).endorsement_bundle(NOW, &[]).to_string();
         fs::write(&path, r#"{"version":1,"tdx":[]}"#).expect("written");
-        let endorsements = Endorsements::load(vec![path.clone()]).expect("empty bundle");
+        let endorsements = BundleFiles::load(vec![path.clone()]).expect("empty bundle");
         assert_eq!(endorsements.current().len(), 0);
         fs::write(&path, &bundle).expect("written");
         assert_eq!(endorsements.current().len(), 1);
@@ -197,7 +197,7 @@ mod tests {
         let broken = folder.path().join("broken.json");
         fs::write(&broken, "{").expect("written");
         let missing = folder.path().join("missing.json");
-        let errors = Endorsements::load(vec![broken, missing]).expect_err("two broken files");
+        let errors = BundleFiles::load(vec![broken, missing]).expect_err("two broken files");
         assert!(matches!(errors[0], BundleFileError::Bundle { .. }), "{errors:?}");
         assert!(matches!(errors[1], BundleFileError::Io { .. }), "{errors:?}");
     }
