@@ -95,6 +95,26 @@ impl Address {
     pub fn authority(&self) -> &str {
         &self.authority
     }
+
+    /// TLS with this address failed.
+    pub fn tls_failed(&self, source: rustls::Error) -> HttpsError {
+        HttpsError::Tls { party: self.party, authority: self.authority.clone(), source }
+    }
+
+    /// The connection with this address broke.
+    pub fn broke(&self, source: Box<dyn std::error::Error + Send + Sync>) -> HttpsError {
+        HttpsError::Broken { party: self.party, authority: self.authority.clone(), source }
+    }
+
+    /// A step with this address took too long.
+    pub fn timed_out(&self, step: &'static str, after: Duration) -> HttpsError {
+        HttpsError::TimedOut { party: self.party, authority: self.authority.clone(), step, after }
+    }
+
+    /// This address sent too much.
+    pub fn reply_too_long(&self) -> HttpsError {
+        HttpsError::ReplyTooLong { party: self.party, authority: self.authority.clone() }
+    }
 }
 
 /// Why an exchange failed.

@@ -8,17 +8,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use adyton_client::{ClientError, ClientIdentity as Presented, provisional_config};
 use rustls::client::{Resumption, WantsClientCert};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
-use rustls::server::ParsedCertificate;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, PeerMisbehaved, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 use crate::failure::{Exit, Failure};
@@ -106,33 +102,30 @@ pub fn pinned(
     finish(builder.with_root_certificates(roots), identity)
 }
 
-/// A configuration that accepts any server certificate whose key signs the handshake. Nothing is known about
-/// the server after it but its key; the attestation report over that key decides.
+/// A configuration for a connection that an attestation report is going to vouch for, see
+/// [`adyton_client::provisional_config`].
 ///
 /// # Errors
 /// [`TlsFileError`] for the client's files.
 pub fn provisional(identity: Option<&ClientIdentity>) -> Result<Arc<ClientConfig>, TlsFileError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = versions(Arc::clone(&provider)).map_err(|source| TlsFileError::Unusable {
-        what: "TLS provider",
-        path: PathBuf::new(),
-        source,
-    })?;
-    let builder =
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AwaitingReport { provider }));
-    finish(builder, identity)
-}
-
-/// SHA-256 of the certificate's SubjectPublicKeyInfo, the value that Evidence commits to.
-///
-/// # Errors
-/// The parser's word, for a certificate that is not X.509 v3.
-pub fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], rustls::Error> {
-    let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
-    let digest = ring::digest::digest(&ring::digest::SHA256, spki.as_ref());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    Ok(bytes)
+    let (path, presented) = match identity {
+        None => (PathBuf::new(), Presented::Anonymous),
+        Some(identity) => (
+            identity.certificate.clone(),
+            Presented::Certificate {
+                chain: certificates("client certificate", &identity.certificate)?,
+                key: private_key("client key", &identity.key)?,
+            },
+        ),
+    };
+    provisional_config(&presented).map_err(|error| TlsFileError::Unusable {
+        what: "client certificate",
+        path,
+        source: match error {
+            ClientError::Tls(source) => source,
+            other => rustls::Error::General(other.to_string()),
+        },
+    })
 }
 
 fn versions(
@@ -182,46 +175,4 @@ fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>
         path: path.to_owned(),
         wanted: "private key",
     })
-}
-
-/// Accepts every certificate, checks every handshake signature.
-#[derive(Debug)]
-struct AwaitingReport {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AwaitingReport {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // TLS 1.2 is not offered, so a server that gets here does not follow the protocol.
-        Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

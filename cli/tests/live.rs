@@ -32,6 +32,7 @@ enum Lie {
 struct Sidecar {
     stand: Stand,
     server: Server,
+    ppid: String,
     certificate: CertificateDer<'static>,
 }
 
@@ -48,12 +49,13 @@ fn sidecar(lie: Lie) -> Sidecar {
     stand.write_secret("me.key", key.as_bytes());
     let (_, _, Leaf { certificate, key }) =
         Authority::new("nobody").issue(&["localhost"], ServerAuth);
-    let spki = adyton_cli::tls::spki_sha256(&certificate).expect("X.509 v3");
+    let spki = adyton_client::spki_sha256(&certificate).expect("X.509 v3");
     let leaf = Leaf { certificate: certificate.clone(), key };
+    let ppid = format!("ppid:{}", hex::encode(tee.ppid()));
     let server = Server::start(leaf, Clients::IssuedBy(clients.der.clone()), move |exchange| {
         report(exchange, &tee, spki, lie)
     });
-    Sidecar { stand, server, certificate }
+    Sidecar { stand, server, ppid, certificate }
 }
 
 fn report(exchange: &Exchange, tee: &FakeTee, spki: [u8; 32], lie: Lie) -> Answer {
@@ -317,4 +319,59 @@ fn without_a_client_certificate_the_remedy_names_the_flags() {
     let error = ran.error();
     assert_eq!(error["code"], "sidecar.client-certificate");
     assert!(error["remedy"].as_str().is_some_and(|said| said.contains("--client-cert")), "{error}");
+}
+
+#[test]
+fn a_pinned_machine_or_key_is_accepted_and_another_one_refused() {
+    let sidecar = sidecar(Lie::None);
+    let spki = adyton_client::spki_sha256(&sidecar.certificate).expect("X.509 v3");
+    let key = format!("spki:{}", hex::encode(spki));
+    let ran = sidecar.verify(&["--pin", &sidecar.ppid, "--pin", &key]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for (pin, code) in [
+        (format!("ppid:{}", "00".repeat(16)), "instance.machine"),
+        (format!("chip-id:{}", "00".repeat(64)), "instance.machine"),
+        (format!("spki:{}", "00".repeat(32)), "instance.serving-key"),
+    ] {
+        let ran = sidecar.verify(&["--pin", &pin, "--output", "json"]);
+        assert_eq!(ran.code, 11, "{ran:?}");
+        assert_eq!(ran.error()["reasons"][0]["code"], code);
+    }
+    let ran = sidecar.verify(&["--pin", "ppid:zz"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("expected ppid:<32 hex digits>"), "{}", ran.err);
+}
+
+#[test]
+fn a_machine_is_remembered_on_first_use_and_a_change_is_refused() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.verify(&["--known-peers", "known"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("first contact with localhost:"), "{}", ran.err);
+    let remembered = fs::read_to_string(sidecar.stand.path("known")).expect("written");
+    assert!(remembered.contains(&sidecar.ppid), "{remembered}");
+    assert_eq!(sidecar.verify(&["--known-peers", "known"]).code, 0);
+    assert_eq!(fs::read_to_string(sidecar.stand.path("known")).expect("read"), remembered);
+
+    let other = remembered.replace(&sidecar.ppid, &format!("ppid:{}", "00".repeat(16)));
+    sidecar.stand.write("known", other.as_bytes());
+    let ran = sidecar.verify(&["--known-peers", "known", "--output", "json"]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    let reason = &ran.error()["reasons"][0];
+    assert_eq!(reason["code"], "instance.changed");
+    assert!(reason["remedy"].as_str().is_some_and(|said| said.contains("ANOTHER MACHINE")));
+    assert_eq!(fs::read_to_string(sidecar.stand.path("known")).expect("read"), other, "kept");
+}
+
+#[test]
+fn nothing_is_remembered_of_a_peer_that_was_refused_or_could_be_relayed() {
+    let sidecar = sidecar(Lie::None);
+    let ran = sidecar.verify(&["--known-peers", "known", "--manifest-digest", &"00".repeat(32)]);
+    assert_eq!(ran.code, 11, "{ran:?}");
+    assert!(!sidecar.stand.path("known").exists());
+    let ran = sidecar.verify(&["--known-peers", "known", "--binding", "certificate"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    sidecar.stand.write("known", b"localhost:1 nonsense\n");
+    let ran = sidecar.verify(&["--known-peers", "known", "--output", "json"]);
+    assert_eq!(ran.error()["code"], "known-peers");
 }

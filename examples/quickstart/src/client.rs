@@ -6,55 +6,35 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use adyton_attestation::binding::EXPORTER_LABEL;
-use adyton_attestation::challenge::Nonce;
-use adyton_attestation::report::{AttestationReport, verify_report};
-use adyton_attestation::{
-    AppraisalPolicy, AttestationResult, EndorsementBundle, ReferenceValues, TrustAnchors, UnixTime,
-    appraise,
+use adyton_client::{
+    AcceptedPeer, AttestedConnection, ClientIdentity, EndorsementBundle, Expectations, PeerTrust,
+    ProvisionalConnection, ReferenceValues, ServerAddress, TrustAnchors, UnixTime, connect,
 };
-use adyton_cli::https::{Address, Party, connect};
-use adyton_cli::tls::{ClientIdentity, provisional, spki_sha256};
-use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use anyhow::{Context, Result, bail};
+use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use crate::client_certificates::ClientCertificates;
 
-const REPORT_LIMIT: usize = 4 << 20;
+const REPLY_LIMIT: usize = 4 << 20;
 
 /// What the client was given by people it trusts.
 #[derive(Debug)]
 pub struct Trust {
-    /// Vendor roots, and for the quickstart the root of the simulated TEE.
-    pub anchors: TrustAnchors,
-    /// The vendor's statements.
-    pub endorsements: EndorsementBundle,
+    /// Vendor roots, for the quickstart also the root of the simulated TEE; the vendor's statements.
+    pub peer: PeerTrust,
     /// What the image should measure.
-    pub reference_values: ReferenceValues,
+    pub expectations: Expectations,
 }
 
-/// One open connection.
+/// One open connection. Nobody is known to be there.
 #[derive(Debug)]
-pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    authority: String,
-    spki_sha256: [u8; 32],
-    exporter: [u8; 32],
-}
+pub struct Connection(ProvisionalConnection);
 
-/// What the report proved.
+/// The same connection, once the TEE at its other end is known and accepted.
 #[derive(Debug)]
-pub struct Attested {
-    /// Claims that were verified and found among the Reference Values.
-    pub result: AttestationResult,
-    /// The report as the sidecar sent it.
-    pub report: AttestationReport,
-}
+pub struct Attested(AttestedConnection);
 
 impl Connection {
     /// Connects to `url`, with a client certificate if one is given.
@@ -62,64 +42,38 @@ impl Connection {
     /// # Errors
     /// When the server can't be reached or refuses the handshake.
     pub async fn open(url: &str, clients: Option<&ClientCertificates>) -> Result<Self> {
-        let identity = clients.map(|clients| ClientIdentity {
-            certificate: clients.certificate_file.clone(),
-            key: clients.key_file.clone(),
-        });
-        let address = Address::parse(Party::Sidecar, url)?;
-        let stream = connect(&address, provisional(identity.as_ref())?).await?;
-        let (_, session) = stream.get_ref();
-        let certificate = session
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .context("the server sent no certificate")?;
-        let spki_sha256 = spki_sha256(certificate)?;
-        let exporter = session.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(Self { sender, authority: address.authority().to_owned(), spki_sha256, exporter })
+        let identity = match clients {
+            None => ClientIdentity::Anonymous,
+            Some(clients) => ClientIdentity::from_pem(
+                &std::fs::read(&clients.certificate_file)?,
+                &std::fs::read(&clients.key_file)?,
+            )?,
+        };
+        Ok(Self(connect(&ServerAddress::parse(url)?, &identity).await?))
+    }
+
+    /// Asks for the attestation report and takes nobody's word for anything.
+    ///
+    /// # Errors
+    /// When the server does not answer us.
+    pub async fn ask_only(self) -> Result<()> {
+        self.0.ask().await?;
+        Ok(())
     }
 
     /// Asks for the attestation report, verifies it for this connection, and appraises it.
     ///
     /// # Errors
     /// When any of it does not hold; nothing of the model has been asked for by then.
-    pub async fn attest(&mut self, trust: &Trust, now: UnixTime) -> Result<Attested> {
-        let nonce = Nonce::fresh()?;
-        let path =
-            format!("/.well-known/adyton/attestation?nonce={}&bind=exporter", nonce.to_base64url());
-        let request =
-            http::Request::get(path).header(HOST, &self.authority).body(Full::default())?;
-        let reply = self.sender.send_request(request).await?;
-        let status = reply.status();
-        let body = Limited::new(reply.into_body(), REPORT_LIMIT)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("read the attestation report: {error}"))?
-            .to_bytes();
-        ensure!(
-            status.is_success(),
-            "the attestation endpoint answered {status}: {}",
-            String::from_utf8_lossy(&body)
-        );
-        let report = AttestationReport::parse(&body)?;
-        let exporter = Some(self.exporter);
-        let verified = verify_report(
-            &report,
-            &nonce,
-            self.spki_sha256,
-            exporter,
-            &trust.endorsements,
-            &trust.anchors,
-            now,
-        )?;
-        let policy = AppraisalPolicy {
-            reference_values: vec![trust.reference_values.name().to_owned()],
-            ..AppraisalPolicy::default()
-        };
-        let references = std::slice::from_ref(&trust.reference_values);
-        let result = appraise(verified.into_verified(), references, &policy, now)?;
-        Ok(Attested { result, report })
+    pub async fn attest(self, trust: &Trust, now: UnixTime) -> Result<Attested> {
+        Ok(Attested(self.0.attest(&trust.peer, &trust.expectations, now).await?))
+    }
+}
+
+impl Attested {
+    /// Who is there.
+    pub fn peer(&self) -> &AcceptedPeer {
+        self.0.peer()
     }
 
     /// Streams a completion; `on_text` gets each piece as it arrives. Returns the number of pieces.
@@ -133,14 +87,13 @@ impl Connection {
     ) -> Result<usize> {
         let body = json!({"model": "kjv-llama", "prompt": prompt, "max_tokens": 96, "temperature": 0.7, "seed": 7, "stream": true});
         let request = http::Request::post("/v1/completions")
-            .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::from(body.to_string()))?;
-        let reply = self.sender.send_request(request).await?;
+        let reply = self.0.send(request).await?;
         let status = reply.status();
         let mut body = reply.into_body();
         if !status.is_success() {
-            let text = Limited::new(body, REPORT_LIMIT)
+            let text = Limited::new(body, REPLY_LIMIT)
                 .collect()
                 .await
                 .map(http_body_util::Collected::to_bytes);
@@ -187,6 +140,9 @@ impl Trust {
         let endorsements = EndorsementBundle::parse(&std::fs::read(bundle)?)?;
         let reference_values =
             ReferenceValues::parse_toml(&std::fs::read_to_string(reference_values)?)?;
-        Ok(Arc::new(Self { anchors, endorsements, reference_values }))
+        Ok(Arc::new(Self {
+            peer: PeerTrust { endorsements, anchors },
+            expectations: Expectations::of_software(vec![reference_values]),
+        }))
     }
 }

@@ -283,29 +283,29 @@ async fn ask(
     trust: &Trust,
 ) -> Result<()> {
     let step = story.step("attest-client", "verified the attestation report");
-    let mut connection = Connection::open(proxy, Some(clients)).await?;
-    let attested = connection.attest(trust, now()?).await?;
+    let connection = Connection::open(proxy, Some(clients)).await?;
+    let mut attested = connection.attest(trust, now()?).await?;
+    let report = attested.peer().report();
     let lines = vec![
         "the quote commits to our nonce, the serving key and this very connection (level channel)"
             .to_owned(),
-        format!("measurements equal “{}”; TCB up to date", trust.reference_values.name()),
+        format!("measurements equal “{}”; TCB up to date", attested.peer().result().matched_reference_values()),
         format!(
             "model {} version {}, keys held in {}",
-            attested.report.model.name,
-            attested.report.model.version,
-            key_memory(attested.report.protections.key_memory)
+            report.model.name,
+            report.model.version,
+            key_memory(report.protections.key_memory)
         ),
         "the root is the simulated TEE's, trusted only because insecure_extra_roots names it"
             .to_owned(),
     ];
     step.refused_as_wanted("genuine, and what was asked for", &lines);
-    drop(attested.result);
 
     story.stream_begin(PROMPT);
     let mut text = String::new();
     let began = std::time::Instant::now();
     let mut first = None;
-    let pieces = connection
+    let pieces = attested
         .stream_completion(PROMPT, |piece| {
             first.get_or_insert_with(|| began.elapsed());
             text.push_str(piece);

@@ -1,47 +1,40 @@
 //! A running sidecar: one TLS connection, one nonce, one report, and what follows from them.
 //!
+//! `adyton-client` makes the exchange; here its proofs are compared, remembered and shown.
 //! The connection is made to anybody who answers. What turns it into a trusted one is the report that came
 //! over it: Evidence over our nonce, over the key that signed this handshake and, at level `channel`, over
 //! the exporter value of this very connection. Against: replay (nonce), another server (key), relay (exporter).
 
 use std::path::Path;
-use std::time::Duration;
 
-use adyton_attestation::binding::EXPORTER_LABEL;
-use adyton_attestation::challenge::Nonce;
-use adyton_attestation::report::{AttestationReport, ReportError, verify_report};
+use adyton_attestation::peer::RelayablePeer;
+use adyton_attestation::report::{AttestationReport, ReportError};
 use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
-    AppraisalPolicy, Claims, EndorsementBundle, Evidence, Ladder, Reason, ReferenceValues,
-    ReleasePolicy, TrustAnchors, UnixTime, Verified, appraise, replay,
+    AppraisalPolicy, Claims, Evidence, Ladder, Reason, ReferenceValues, ReleasePolicy, UnixTime,
+    Verified, appraise, replay,
+};
+use adyton_client::{
+    AnsweredConnection, ClientError, Instance, PeerTrust, ProvisionalConnection, VerifiedPeer,
+    relayable, spki_sha256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use rustls_pki_types::CertificateDer;
 
 use super::page::{self, Comparison, Page};
+use super::pinning::Pinning;
 use super::stored::rejected;
 use super::{BindingArg, VerifyArgs, anchors, endorsements, now};
 use crate::console::{Tone, printable};
 use crate::failure::{Exit, Failure};
 use crate::file;
-use crate::https::{self, Address, Call, Party, block_on};
+use crate::https::{self, Address, Party, block_on};
 use crate::tls::{self, ClientIdentity};
 use crate::verb::Context;
 use crate::verb::policy::{self, POLICY_LIMIT, text_file};
 use crate::verb::reference_values::{self, REFERENCE_VALUES_LIMIT};
-
-/// Making a quote takes a TEE up to some seconds, and requests queue for it.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What this side saw of the connection, and what came over it.
-struct Observed {
-    certificate: CertificateDer<'static>,
-    spki_sha256: [u8; 32],
-    exporter: [u8; 32],
-    report: AttestationReport,
-}
 
 /// What the caller wants the claims compared with.
 enum Expectation {
@@ -59,8 +52,8 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     // 1. Everything that can be wrong on this side, before anything is sent.
     let address = Address::parse(Party::Sidecar, url)?;
     let expectation = Expectation::read(args)?;
-    let endorsements = endorsements(args)?;
-    let anchors = anchors(args, context)?;
+    let trust =
+        PeerTrust { endorsements: endorsements(args)?, anchors: anchors(args, context)? };
     let identity = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
@@ -69,39 +62,26 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     };
     let config = tls::provisional(identity.as_ref())?;
 
+    let pinning = Pinning::read(args, &address)?;
+
     // 2. One connection, one nonce, one report.
-    let nonce = Nonce::fresh().map_err(|error| {
-        Failure::new(Exit::Internal, "random", "no random nonce could be made").caused_by(&error)
-    })?;
-    let observed = block_on(observe(&address, config, &nonce, args.binding))?;
+    let (answered, certificate) = block_on(ask(&address, config, args.binding))?;
+    let report = answered.report().clone();
 
     // 3. Is it genuine, fresh, and about this connection?
-    let exporter = match args.binding {
-        BindingArg::Channel => Some(observed.exporter),
-        BindingArg::Certificate => None,
-    };
     let at = now()?;
-    let mut ladder = climb(&observed.report, &endorsements, &anchors, at);
-    let verified = verify_report(
-        &observed.report,
-        &nonce,
-        observed.spki_sha256,
-        exporter,
-        &endorsements,
-        &anchors,
-        at,
-    );
+    let mut ladder = climb(&report, &trust, at);
     let mut page = Page {
         url,
-        report: &observed.report,
-        spki_sha256: observed.spki_sha256,
+        report: &report,
+        spki_sha256: spki_sha256(&certificate).map_err(|error| unusable(&error))?,
         ladder: None,
-        insecure: page::insecure(&observed.report, &anchors),
+        insecure: page::insecure(&report, &trust.anchors),
         at,
         paint: context.console.paint(),
     };
-    let verified = match verified {
-        Ok(verified) => verified,
+    let peer = match answered.verify(&trust, at) {
+        Ok(peer) => peer,
         Err(error) => {
             let reasons = error.reasons();
             settle_binding(ladder.as_mut(), reasons.first());
@@ -113,11 +93,12 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     settle_binding(ladder.as_mut(), None);
 
     // 4. Is it what the caller expects?
-    let claims = verified.verified().get().clone();
-    let (comparison, mut reasons) = compare(verified.into_verified(), &expectation, at);
+    let (claims, instance) = (peer.claims().clone(), peer.instance());
+    let (comparison, mut reasons) = compare(peer.into_verified(), &expectation, at);
     settle_appraisal(ladder.as_mut(), &comparison, &reasons);
     page.ladder = ladder.as_ref();
-    reasons.extend(model_reasons(&observed.report, args, &expectation));
+    reasons.extend(model_reasons(&report, args, &expectation));
+    reasons.extend(pinning.reasons_against(&instance));
     page.print_verified(&claims, &comparison, &reasons, context)?;
     if !reasons.is_empty() {
         return Err(Failure::new(
@@ -128,9 +109,10 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
         .reasons(reasons));
     }
 
-    // 5. Only a certificate that passed everything asked for is worth pinning.
+    // 5. Only what passed everything asked for is worth remembering.
+    pinning.remember(&address, &instance, context)?;
     if let Some(path) = &args.save_certificate {
-        save(path, &observed.certificate, context)?;
+        save(path, &certificate, context)?;
     }
     Ok(())
 }
@@ -166,56 +148,101 @@ impl Expectation {
     }
 }
 
-async fn observe(
+/// A report that parses, at the level that was asked for.
+enum Answered {
+    Channel(AnsweredConnection),
+    Relayable(relayable::Answered),
+}
+
+/// What verification made of it.
+enum Peer {
+    Channel(VerifiedPeer),
+    Relayable(RelayablePeer),
+}
+
+impl Answered {
+    fn report(&self) -> &AttestationReport {
+        match self {
+            Self::Channel(answered) => answered.report(),
+            Self::Relayable(answered) => answered.report(),
+        }
+    }
+
+    fn verify(self, trust: &PeerTrust, at: UnixTime) -> Result<Peer, ReportError> {
+        let peer = match self {
+            Self::Channel(answered) => {
+                answered.verify(trust, at).map(|verified| Peer::Channel(verified.into_peer()))
+            }
+            Self::Relayable(answered) => answered.verify(trust, at).map(Peer::Relayable),
+        };
+        peer.map_err(|refused| refused.error)
+    }
+}
+
+impl Peer {
+    fn claims(&self) -> &Claims {
+        match self {
+            Self::Channel(peer) => peer.claims(),
+            Self::Relayable(peer) => peer.claims(),
+        }
+    }
+
+    fn instance(&self) -> Instance {
+        match self {
+            Self::Channel(peer) => peer.instance(),
+            Self::Relayable(peer) => peer.instance(),
+        }
+    }
+
+    fn into_verified(self) -> Verified<Claims> {
+        match self {
+            Self::Channel(peer) => peer.into_verified(),
+            Self::Relayable(peer) => peer.into_verified(),
+        }
+    }
+}
+
+async fn ask(
     address: &Address,
     config: std::sync::Arc<rustls::ClientConfig>,
-    nonce: &Nonce,
     binding: BindingArg,
-) -> Result<Observed, Failure> {
+) -> Result<(Answered, CertificateDer<'static>), Failure> {
+    let failure = |error| transport_failure(address, error);
     let stream = https::connect(address, config).await?;
-    let (_, session) = stream.get_ref();
-    let unusable = |error: &rustls::Error| {
-        Failure::new(
-            Exit::Unsupported,
-            "sidecar.tls",
-            "the sidecar's TLS session cannot be bound to",
-        )
+    let connection =
+        ProvisionalConnection::over(stream, address.authority()).await.map_err(failure)?;
+    let certificate = connection.certificate().clone();
+    let answered = match binding {
+        BindingArg::Channel => connection.ask().await.map(Answered::Channel),
+        BindingArg::Certificate => relayable::ask(connection).await.map(Answered::Relayable),
+    };
+    Ok((answered.map_err(failure)?, certificate))
+}
+
+/// The client library's errors as this program tells them.
+fn transport_failure(address: &Address, error: ClientError) -> Failure {
+    match error {
+        ClientError::Status { status, body } => no_report(status, &body),
+        ClientError::Report(error) => refused(&error),
+        ClientError::Tls(source) => address.tls_failed(source).into(),
+        ClientError::Broken(source) => address.broke(source).into(),
+        ClientError::TimedOut { step, after, .. } => address.timed_out(step, after).into(),
+        ClientError::ReplyTooLong { .. } => address.reply_too_long().into(),
+        ClientError::NotBindable { .. } => unusable(&error),
+        other => Failure::new(Exit::Internal, "client", "the report could not be asked for")
+            .remedy("try again")
+            .caused_by(&other),
+    }
+}
+
+fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(Exit::Unsupported, "sidecar.tls", "the sidecar's TLS session cannot be bound to")
         .expected("TLS 1.3 with one X.509 v3 certificate")
         .remedy("check that the URL names a sidecar's mTLS port")
         .caused_by(error)
-    };
-    let certificate = session
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .map(|certificate| certificate.clone().into_owned())
-        .ok_or_else(|| unusable(&rustls::Error::NoCertificatesPresented))?;
-    let spki_sha256 = tls::spki_sha256(&certificate).map_err(|error| unusable(&error))?;
-    let exporter = session
-        .export_keying_material([0_u8; 32], EXPORTER_LABEL, None)
-        .map_err(|error| unusable(&error))?;
-    let bind = match binding {
-        BindingArg::Certificate => "certificate",
-        BindingArg::Channel => "exporter",
-    };
-    let call = Call {
-        method: Method::GET,
-        target: format!(
-            "/.well-known/adyton/attestation?nonce={}&bind={bind}",
-            nonce.to_base64url()
-        ),
-        headers: HeaderMap::new(),
-        body: None,
-    };
-    let reply = https::exchange(address, stream, call, REPORT_TIMEOUT).await?;
-    if reply.status != StatusCode::OK {
-        return Err(no_report(reply.status, &reply.body));
-    }
-    let report = AttestationReport::parse(&reply.body).map_err(|error| refused(&error))?;
-    Ok(Observed { certificate, spki_sha256, exporter, report })
 }
 
-fn no_report(status: StatusCode, body: &[u8]) -> Failure {
-    let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
+fn no_report(status: StatusCode, said: &str) -> Failure {
     let failure = |exit, code: &'static str, remedy: &'static str| {
         Failure::new(exit, code, "the sidecar gave no attestation report")
             .got(format!("HTTP status {status} {}", printable(said.trim())))
@@ -243,14 +270,9 @@ fn no_report(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 /// The rungs for showing. The proof comes from [`verify_report`] alone.
-fn climb(
-    report: &AttestationReport,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    at: UnixTime,
-) -> Option<Ladder> {
+fn climb(report: &AttestationReport, trust: &PeerTrust, at: UnixTime) -> Option<Ladder> {
     let evidence = Evidence::parse_kbs(report.tee, &report.evidence).ok()?;
-    Some(replay(&evidence, endorsements, anchors, at))
+    Some(replay(&evidence, &trust.endorsements, &trust.anchors, at))
 }
 
 /// Enters what [`verify_report`] said into the rung that a replay leaves open: what the report commits to.

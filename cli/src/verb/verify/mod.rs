@@ -7,11 +7,13 @@
 mod live;
 mod page;
 mod picture;
+mod pinning;
 mod stored;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use adyton_attestation::peer::PinnedInstance;
 use adyton_attestation::{EndorsementBundle, TrustAnchors, UnixTime};
 use clap::{ArgGroup, Args, ValueEnum};
 
@@ -29,6 +31,10 @@ Examples:
   The same, and is it the software I expect? Keep its certificate for curl or an SDK:
     adyton verify https://models.example --client-cert me.pem --client-key me.key \\
         --bundle intel.json --reference-values llama-pod.toml --save-certificate models.pem
+
+  The same machine as the first time, and this serving key:
+    adyton verify https://models.example --client-cert me.pem --client-key me.key \\
+        --bundle intel.json --known-peers ~/.config/adyton/known_peers --pin spki:5f…
 
   Evidence in a file, at the time when it was made:
     adyton verify --evidence quote.bin --bundle collateral.json --at 2025-06-21T10:00:00Z
@@ -92,6 +98,12 @@ pub struct VerifyArgs {
     /// Write the attested certificate (PEM) here, so that ordinary clients can pin it
     #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
     save_certificate: Option<PathBuf>,
+    /// Accept this machine or serving key only: `ppid:HEX`, `chip-id:HEX` or `spki:HEX`; may be repeated
+    #[arg(long, value_name = "PIN", conflicts_with = "evidence")]
+    pin: Vec<PinnedInstance>,
+    /// Remember the machine on first use, and refuse another one afterwards, like ssh's known_hosts
+    #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
+    known_peers: Option<PathBuf>,
     /// INSECURE: also trust this root; whoever holds its key can forge any Evidence. For tests
     #[arg(long, value_name = "FILE")]
     insecure_extra_root: Vec<PathBuf>,
