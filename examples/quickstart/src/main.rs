@@ -289,7 +289,10 @@ async fn ask(
     let lines = vec![
         "the quote commits to our nonce, the serving key and this very connection (level channel)"
             .to_owned(),
-        format!("measurements equal “{}”; TCB up to date", attested.peer().result().matched_reference_values()),
+        format!(
+            "measurements equal “{}”; TCB up to date",
+            attested.peer().result().matched_reference_values()
+        ),
         format!(
             "model {} version {}, keys held in {}",
             report.model.name,

@@ -52,8 +52,7 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     // 1. Everything that can be wrong on this side, before anything is sent.
     let address = Address::parse(Party::Sidecar, url)?;
     let expectation = Expectation::read(args)?;
-    let trust =
-        PeerTrust { endorsements: endorsements(args)?, anchors: anchors(args, context)? };
+    let trust = PeerTrust { endorsements: endorsements(args)?, anchors: anchors(args, context)? };
     let identity = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })

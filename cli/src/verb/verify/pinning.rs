@@ -83,7 +83,9 @@ impl Pinning {
         let pin = known.remember(name, instance).map_err(|error| unusable(&error))?;
         context.console.note(
             Tone::Good,
-            &format!("first contact with {name}: remembered {pin}; another machine will be refused"),
+            &format!(
+                "first contact with {name}: remembered {pin}; another machine will be refused"
+            ),
         );
         Ok(())
     }
