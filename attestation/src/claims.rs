@@ -17,10 +17,12 @@ use crate::unix_time::UnixTime;
 mod azure;
 mod gpu;
 mod snp;
+mod tdx;
 
 pub use azure::{AzureClaims, AzureHardwareClaims, TdProfile};
 pub use gpu::{GpuClaims, GpuRevocation, Nvdec0};
 pub use snp::SnpClaims;
+pub use tdx::{AttributesProfile, PckFlag, PckFlags, PlatformInstance};
 
 /// A text was not the expected number of bytes in hex.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +108,10 @@ hex_bytes! {
 hex_bytes! {
     /// PPID: identifies one physical platform. The same for every TD on it.
     Ppid, 16
+}
+hex_bytes! {
+    /// Identifies one installation of a platform.
+    PlatformInstanceId, 16
 }
 
 hex_bytes! {
@@ -319,6 +325,8 @@ pub struct TdxClaims {
     pub mrseam: Measurement,
     /// Attributes of the TD. DEBUG, MIGRATABLE and reserved bits are zero unless debug was admitted.
     pub td_attributes: TdAttributes,
+    /// Whether the attributes are those of a closed TD, or were let through at zero on request.
+    pub attributes_profile: AttributesProfile,
     /// CPU state components that the TD may use.
     pub xfam: Xfam,
     /// Security version numbers of the TDX module at launch.
@@ -328,12 +336,18 @@ pub struct TdxClaims {
     pub report_data: ReportData,
     /// How current the platform is. A claim, not a decision: the appraisal policy decides.
     pub tcb_status: TcbStatus,
+    /// The vendor's `tcbDate` of that level: the oldest among platform, TDX module and quoting enclave.
+    pub tcb_date: UnixTime,
     /// Vendor advisories that apply at this TCB level, sorted.
     pub advisory_ids: Vec<String>,
     /// Platform type, from the PCK certificate.
     pub fmspc: Fmspc,
     /// Platform identity, from the PCK certificate.
     pub ppid: Ppid,
+    /// This installation of the platform, from the PCK certificate.
+    pub platform_instance: PlatformInstance,
+    /// How the platform is set up, from the PCK certificate.
+    pub pck_flags: PckFlags,
     /// Edition of the vendor's evaluation: the lower of TCB info and QE identity.
     pub tcb_evaluation_data_number: u32,
     /// Validity of the Endorsements used.

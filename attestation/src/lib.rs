@@ -81,6 +81,7 @@ pub use reference_value::{ReferenceValueError, ReferenceValues};
 pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
-    AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, TrustAnchors,
-    Verified, VerifyError, VerifyOptions, explain, replay, verify, verify_gpu, verify_with,
+    AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, SignatureCache,
+    TrustAnchors, Verified, VerifyError, VerifyOptions, explain, replay, replay_with, verify,
+    verify_cached, verify_gpu, verify_with,
 };

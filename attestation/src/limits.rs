@@ -23,6 +23,14 @@ pub const MAX_QE_AUTH_DATA_LEN: usize = 1024;
 pub const MAX_CRL_LEN: usize = 1024 * 1024;
 /// TCB info or QE identity, JSON text in bytes. Real: up to 8 KiB.
 pub const MAX_TCB_JSON_LEN: usize = 256 * 1024;
+/// Good signatures that a cache remembers, 32 bytes each. One platform has about eight.
+pub const MAX_CACHED_SIGNATURES: usize = 8192;
+/// TCB levels in one TCB info, or of one TDX module or quoting enclave. Intel lists up to twenty.
+pub const MAX_TCB_LEVELS: usize = 256;
+/// TDX modules in one TCB info. Intel lists three.
+pub const MAX_TDX_MODULES: usize = 64;
+/// Advisory ids of one TCB level. Intel lists up to thirty.
+pub const MAX_ADVISORIES: usize = 256;
 /// One file of Endorsements in bytes.
 pub const MAX_ENDORSEMENT_BUNDLE_LEN: usize = 16 * 1024 * 1024;
 /// One answer of a vendor's service in bytes: a revocation list in hex is the largest.

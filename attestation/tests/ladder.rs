@@ -6,15 +6,16 @@
 
 use std::sync::LazyLock;
 
-use adyton_attestation::claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
+use adyton_attestation::claims::{AnchorUsed, AttributesProfile, Claims, TcbStatus, TdxClaims};
 use adyton_attestation::evidence::EvidenceError;
 use adyton_attestation::reference_value::TdxReferenceValues;
 use adyton_attestation::verifier::chain::{ChainError, RevocationError};
 use adyton_attestation::verifier::{Document, Outcome};
 use adyton_attestation::{
-    AppraisalPolicy, AppraisalRefusal, AttestationResult, DebugGuests, EndorsementBundle, Evidence,
-    Reason, ReferenceValues, ReportData, TrustAnchors, UnixTime, Verified, VerifyError,
-    VerifyOptions, appraise, replay, verify, verify_with,
+    AmdRevocation, AppraisalPolicy, AppraisalRefusal, AttestationResult, DebugGuests,
+    EndorsementBundle, Evidence, ParavisorTds, Reason, ReferenceValues, ReportData, TrustAnchors,
+    UnixTime, Verified, VerifyError, VerifyOptions, appraise, replay, replay_with, verify,
+    verify_with,
 };
 use adyton_fake_tee::{FakeTee, Fault, QuoteFormat, Site, TdProfile};
 
@@ -358,6 +359,77 @@ fn a_debuggable_td_that_was_let_through_is_refused_by_the_appraisal() {
     // Profiling is no debugging: no option lets it through.
     let refusal = verified_with(&[Fault::ProfiledTd], &options).map(|_| ()).expect_err("profiled");
     assert!(matches!(refusal, VerifyError::ReservedAttributes { .. }));
+}
+
+/// Attributes as Azure's TDs have them: none.
+fn paravisor_td() -> Evidence {
+    let profile = TdProfile { td_attributes: 0, ..TdProfile::default() };
+    Evidence::parse_file(&tee().quote(&profile, REPORT_DATA)).expect("a quote")
+}
+
+const PARAVISOR: VerifyOptions = VerifyOptions {
+    debug_guests: DebugGuests::Refuse,
+    paravisor_tds: ParavisorTds::InsecureAccept,
+    amd_revocation: AmdRevocation::Require,
+};
+
+#[test]
+fn a_td_without_attributes_passes_t9_only_on_request_and_says_so() {
+    let (tee, evidence) = (tee(), paravisor_td());
+    let verified = |options: &VerifyOptions| {
+        let expected = ReportData(REPORT_DATA);
+        verify_with(&evidence, &bundle(tee, &[]), &anchors(tee), &expected, UnixTime(NOW), options)
+    };
+    let refusal = verified(&VerifyOptions::default()).map(|_| ()).expect_err("strict");
+    assert!(matches!(refusal, VerifyError::SeptVeDisable { .. }), "{refusal:?}");
+
+    let accepted = verified(&PARAVISOR).expect("on request");
+    assert_eq!(claims(&accepted).attributes_profile, AttributesProfile::AzureParavisor);
+    let refusal = appraised(accepted, &policy()).expect_err("not without the policy's word");
+    assert_eq!(codes(&refusal), ["tdx.td-attributes.paravisor"]);
+    let mut reckless = policy();
+    reckless.tdx.insecure_accept_paravisor_tds = true;
+    assert!(appraised(refusal.verified, &reckless).is_ok());
+}
+
+#[test]
+fn the_paravisor_option_lets_nothing_else_through() {
+    // No bit but zero: LASS without SEPT_VE_DISABLE is no paravisor's TD.
+    let profile = TdProfile { td_attributes: 1 << 27, ..TdProfile::default() };
+    let tee = tee();
+    let evidence = Evidence::parse_file(&tee.quote(&profile, REPORT_DATA)).expect("a quote");
+    let refusal = verify_with(
+        &evidence,
+        &bundle(tee, &[]),
+        &anchors(tee),
+        &ReportData(REPORT_DATA),
+        UnixTime(NOW),
+        &PARAVISOR,
+    )
+    .map(|_| ())
+    .expect_err("not zero");
+    assert!(matches!(refusal, VerifyError::SeptVeDisable { .. }), "{refusal:?}");
+    for fault in [Fault::DebugTd, Fault::MigratableTd, Fault::ProfiledTd] {
+        let refusal = verified_with(&[fault], &PARAVISOR).map(|_| ()).expect_err("not for that");
+        assert_eq!(refusal.rung(), "T9", "{fault}");
+    }
+    let verified = verified_with(&[], &PARAVISOR).expect("a standard TD");
+    assert_eq!(claims(&verified).attributes_profile, AttributesProfile::Standard);
+}
+
+#[test]
+fn a_replay_shows_what_was_let_through() {
+    let (tee, evidence) = (tee(), paravisor_td());
+    let at = |options: &VerifyOptions| {
+        replay_with(&evidence, &bundle(tee, &[]), &anchors(tee), UnixTime(NOW), options)
+    };
+    let strict = at(&VerifyOptions::default());
+    assert_eq!(strict.reasons()[0].code, "tdx.td-attributes.sept-ve-disable");
+    let loose = at(&PARAVISOR);
+    assert!(loose.all_passed() && loose.reasons().is_empty());
+    assert_eq!(loose.waived()[0].code, "tdx.td-attributes.sept-ve-disable");
+    let line = loose.rungs.iter().find(|rung| rung.id == "T9").expect("T9").to_string();
+    assert!(line.starts_with("! T9") && line.contains("INSECURE"), "{line}");
 }
 
 // ---- Appraisal: rungs T8 (status), T11, T15, T17 ----

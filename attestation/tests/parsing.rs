@@ -280,7 +280,7 @@ fn dates_that_are_none_are_refused() {
     collateral["tcb_info"] = info.to_string().into();
     assert!(matches!(
         bundle_refusal(&collateral),
-        EndorsementError::Member { member: "tcb_info dates", .. }
+        EndorsementError::Member { member: "tcb_info", .. }
     ));
 }
 

@@ -29,6 +29,7 @@ pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use release_policy::ReleasePolicy;
 pub use result::AttestationResult;
 pub use snp::SnpPolicy;
+pub use tdx::TdxPolicy;
 
 /// The claims are genuine and not acceptable. Carries them back, so that they can be appraised for
 /// another key.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{AzurePolicy, GpuPolicy, SnpPolicy};
+use crate::appraisal::{AzurePolicy, GpuPolicy, SnpPolicy, TdxPolicy};
 use crate::claims::{Ppid, TcbStatus};
 use crate::reference_value::is_name;
 
@@ -33,6 +33,8 @@ pub struct AppraisalPolicy {
     pub result_lifetime_seconds: u32,
     /// Accept guests that the host can read. Whoever runs the host then has the model. Default: false.
     pub insecure_allow_debug: bool,
+    /// Rules for TDX trust domains.
+    pub tdx: TdxPolicy,
     /// Rules for SEV-SNP guests.
     pub snp: SnpPolicy,
     /// Rules for Azure's vTPM.
@@ -107,6 +109,7 @@ impl Default for AppraisalPolicy {
             allowed_ppids: BTreeSet::new(),
             result_lifetime_seconds: 300,
             insecure_allow_debug: false,
+            tdx: TdxPolicy::default(),
             snp: SnpPolicy::default(),
             azure: AzurePolicy::default(),
             gpu: GpuPolicy::default(),
@@ -155,6 +158,7 @@ impl AppraisalPolicy {
                 "1 to 86400",
             );
         }
+        self.tdx.validate()?;
         self.snp.validate()?;
         self.azure.validate()?;
         self.gpu.validate()

@@ -1,10 +1,14 @@
 //! Appraisal of TDX claims: rungs T9, T11, T15, T17 and the TCB status that T8 left as a claim.
 
 use crate::appraisal::{AppraisalPolicy, Register, joined, reason};
-use crate::claims::{Measurement, TdxClaims};
+use crate::claims::{AttributesProfile, Measurement, TdxClaims};
 use crate::reason::Reason;
 use crate::reference_value::{ReferenceValues, TdxReferenceValues};
 use crate::unix_time::UnixTime;
+
+mod policy;
+
+pub use policy::TdxPolicy;
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 const FIRMWARE: &str = "update BIOS, microcode and TDX module of the host, then launch the TD anew";
@@ -21,6 +25,7 @@ pub(super) fn appraise(
     let mut reasons = Vec::new();
     tcb(claims, policy, &mut reasons);
     attributes(claims, policy, &mut reasons);
+    paravisor(claims, policy, &mut reasons);
     let matched = measurements(claims, references, policy, &mut reasons);
     collateral(claims, policy, now, &mut reasons);
     platform(claims, policy, &mut reasons);
@@ -92,6 +97,23 @@ fn attributes(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Re
             ("MIGRATABLE = 0", format!("MIGRATABLE = 1 ({attributes})")),
             "launch the TD as not migratable",
         ));
+    }
+}
+
+/// T9 for a TD that is no Azure machine's, which has a key of its own in `[appraisal.azure]`.
+fn paravisor(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let attributes = claims.td_attributes;
+    match claims.attributes_profile {
+        AttributesProfile::Standard => {}
+        AttributesProfile::AzureParavisor if policy.tdx.insecure_accept_paravisor_tds => {}
+        AttributesProfile::AzureParavisor => reasons.push(reason(
+            "tdx.td-attributes.paravisor",
+            "T9",
+            "TD attributes",
+            ("SEPT_VE_DISABLE = 1", format!("SEPT_VE_DISABLE = 0 ({attributes})")),
+            "launch the TD with SEPT_VE_DISABLE; or, for Azure's TDs under a paravisor whose \
+             measurement you know, set `insecure_accept_paravisor_tds` in `[appraisal.tdx]`",
+        )),
     }
 }
 

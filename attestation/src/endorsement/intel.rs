@@ -2,14 +2,14 @@
 //!
 //! In: the JSON object that PCCS clients store (`QuoteCollateralV3`): PEM chains, hex CRLs and
 //! signatures, and the *exact text* of the two signed JSON documents, which is kept as is because
-//! that text is what Intel signed. Out: [`IntelEndorsements`], with the few members parsed that
-//! choose and date it. Nothing is verified here.
+//! that text is what Intel signed. Out: [`IntelEndorsements`], parsed once: certificates, lists and
+//! documents as values beside the exact bytes, so that a verification parses nothing of it again. A
+//! chain or list that can't be parsed is kept as that error and refused at its rung, if it is used.
+//! Nothing is verified here.
 //!
-//! A `pck_certificate_chain` member is read and thrown away: the library below would let it replace
-//! the chain inside the quote, and collateral that is stored per platform type must not choose the
-//! platform.
+//! A `pck_certificate_chain` member is read and thrown away: other verifiers let it replace the chain
+//! inside the quote, and collateral that is stored per platform type must not choose the platform.
 
-use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +19,14 @@ use crate::endorsement::item::{EndorsementItem, ItemKind, Validity};
 use crate::endorsement::x509::{chain_validity, crl_issuer, crl_validity};
 use crate::limits::{MAX_CERTIFICATE_CHAIN_LEN, MAX_CRL_LEN, MAX_TCB_JSON_LEN};
 use crate::unix_time::UnixTime;
+use crate::verifier::chain::{Chain, ChainError, RevocationError, UnverifiedList};
+use crate::verifier::signature_cache::sha256;
+
+mod qe_identity;
+mod tcb_info;
+
+pub(crate) use qe_identity::QeIdentity;
+pub(crate) use tcb_info::{IsvLevel, LevelStatus, ModuleIdentity, TcbInfo, TcbLevel, TdxModule};
 
 /// The wire form: `QuoteCollateralV3` as JSON, byte strings in hex.
 //
@@ -41,15 +49,43 @@ pub(super) struct CollateralJson {
     pub(super) pck_certificate_chain: Option<String>,
 }
 
+/// The two lists, for people.
+pub(crate) const ROOT_LIST: &str = "root CA's revocation list";
+pub(crate) const PCK_LIST: &str = "PCK CA's revocation list";
+
 /// Intel's statements about one platform type. Parsed, unverified.
 #[derive(Clone, Debug)]
 pub struct IntelEndorsements {
-    collateral: QuoteCollateralV3,
-    tcb_info: TcbInfo,
-    qe_identity: QeIdentity,
-    fmspc: Fmspc,
-    tcb_info_dates: DocumentDates,
-    qe_identity_dates: DocumentDates,
+    collateral: Collateral,
+    tcb_info: Signed<TcbInfo>,
+    qe_identity: Signed<QeIdentity>,
+    root_list: Result<UnverifiedList, RevocationError>,
+    pck_list: Result<UnverifiedList, RevocationError>,
+}
+
+/// The exact texts and bytes, as they were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Collateral {
+    pck_crl_issuer_chain: String,
+    root_ca_crl: Vec<u8>,
+    pck_crl: Vec<u8>,
+    tcb_info_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: Vec<u8>,
+    qe_identity_issuer_chain: String,
+    qe_identity: String,
+    qe_identity_signature: Vec<u8>,
+}
+
+/// A document with what its signature is verified with. Unverified.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed<T> {
+    /// What the text says.
+    pub(crate) parsed: T,
+    /// SHA-256 of the exact text.
+    pub(crate) digest: [u8; 32],
+    /// The signer's chain, or why it is none.
+    pub(crate) signer: Result<Chain, ChainError>,
 }
 
 /// Validity that a signed JSON document states about itself.
@@ -77,7 +113,7 @@ impl IntelEndorsements {
         bounded("tcb_info_signature", &wire.tcb_info_signature, 128)?;
         bounded("qe_identity_signature", &wire.qe_identity_signature, 128)?;
 
-        let collateral = QuoteCollateralV3 {
+        let collateral = Collateral {
             pck_crl_issuer_chain: wire.pck_crl_issuer_chain,
             root_ca_crl: unhex("root_ca_crl", &wire.root_ca_crl)?,
             pck_crl: unhex("pck_crl", &wire.pck_crl)?,
@@ -87,25 +123,28 @@ impl IntelEndorsements {
             qe_identity_issuer_chain: wire.qe_identity_issuer_chain,
             qe_identity: wire.qe_identity,
             qe_identity_signature: unhex("qe_identity_signature", &wire.qe_identity_signature)?,
-            //= attestation/SPEC.md#1
-            //# A Verifier MUST NOT use a certificate chain inside collateral in place of the quote's.
-            pck_certificate_chain: None,
         };
-        let tcb_info: TcbInfo = serde_json::from_str(&collateral.tcb_info).map_err(|_| {
-            EndorsementError::Member { member: "tcb_info", expected: "TCB info JSON" }
-        })?;
+        //= attestation/SPEC.md#1
+        //# A Verifier MUST NOT use a certificate chain inside collateral in place of the quote's.
+        let tcb_info: TcbInfo = parsed("tcb_info", &collateral.tcb_info, "TCB info JSON")?;
         let qe_identity: QeIdentity =
-            serde_json::from_str(&collateral.qe_identity).map_err(|_| {
-                EndorsementError::Member { member: "qe_identity", expected: "QE identity JSON" }
-            })?;
-        let fmspc = tcb_info.fmspc.parse().map_err(|_| EndorsementError::Member {
-            member: "tcb_info.fmspc",
-            expected: "six bytes in hex",
-        })?;
-        let tcb_info_dates = dates("tcb_info dates", &tcb_info.issue_date, &tcb_info.next_update)?;
-        let qe_identity_dates =
-            dates("qe_identity dates", &qe_identity.issue_date, &qe_identity.next_update)?;
-        Ok(Self { collateral, tcb_info, qe_identity, fmspc, tcb_info_dates, qe_identity_dates })
+            parsed("qe_identity", &collateral.qe_identity, "QE identity JSON")?;
+        let signer = |pem: &str| Chain::parse_pem(pem.as_bytes());
+        Ok(Self {
+            tcb_info: Signed {
+                parsed: tcb_info,
+                digest: sha256(collateral.tcb_info.as_bytes()),
+                signer: signer(&collateral.tcb_info_issuer_chain),
+            },
+            qe_identity: Signed {
+                parsed: qe_identity,
+                digest: sha256(collateral.qe_identity.as_bytes()),
+                signer: signer(&collateral.qe_identity_issuer_chain),
+            },
+            root_list: UnverifiedList::parse(ROOT_LIST, &collateral.root_ca_crl),
+            pck_list: UnverifiedList::parse(PCK_LIST, &collateral.pck_crl),
+            collateral,
+        })
     }
 
     /// The wire form again, without a PCK certificate chain.
@@ -124,17 +163,32 @@ impl IntelEndorsements {
         })
     }
 
-    /// The collateral in the library's form, without a PCK certificate chain.
-    pub(crate) fn collateral(&self) -> &QuoteCollateralV3 {
-        &self.collateral
-    }
-
-    pub(crate) fn tcb_info(&self) -> &TcbInfo {
+    pub(crate) fn tcb_info(&self) -> &Signed<TcbInfo> {
         &self.tcb_info
     }
 
-    pub(crate) fn qe_identity(&self) -> &QeIdentity {
+    /// The exact text of the TCB info and the signature over it.
+    pub(crate) fn tcb_info_signed(&self) -> (&str, &[u8]) {
+        (&self.collateral.tcb_info, &self.collateral.tcb_info_signature)
+    }
+
+    pub(crate) fn qe_identity(&self) -> &Signed<QeIdentity> {
         &self.qe_identity
+    }
+
+    /// The exact text of the QE identity and the signature over it.
+    pub(crate) fn qe_identity_signed(&self) -> (&str, &[u8]) {
+        (&self.collateral.qe_identity, &self.collateral.qe_identity_signature)
+    }
+
+    /// The root's revocation list, or why it is none.
+    pub(crate) fn root_list(&self) -> &Result<UnverifiedList, RevocationError> {
+        &self.root_list
+    }
+
+    /// The PCK CA's revocation list, or why it is none.
+    pub(crate) fn pck_list(&self) -> &Result<UnverifiedList, RevocationError> {
+        &self.pck_list
     }
 
     /// Whether the other is the same, byte for byte.
@@ -155,7 +209,7 @@ impl IntelEndorsements {
     pub fn items(&self) -> Vec<EndorsementItem> {
         let c = &self.collateral;
         let tee = if self.is_tdx() { "TDX" } else { "SGX" };
-        let platform = format!("{} {tee}", self.fmspc);
+        let platform = format!("{} {tee}", self.fmspc());
         let dated = |dates: DocumentDates| {
             Some(Validity { issued: dates.issued, expires: dates.next_update })
         };
@@ -171,13 +225,13 @@ impl IntelEndorsements {
             EndorsementItem::new(
                 ItemKind::IntelTcbInfo,
                 platform,
-                dated(self.tcb_info_dates),
+                dated(self.tcb_info_dates()),
                 c.tcb_info.as_bytes(),
             ),
             EndorsementItem::new(
                 ItemKind::IntelQeIdentity,
-                shortened(&self.qe_identity.id),
-                dated(self.qe_identity_dates),
+                shortened(&self.qe_identity.parsed.id),
+                dated(self.qe_identity_dates()),
                 c.qe_identity.as_bytes(),
             ),
             list(ItemKind::IntelPckCrl, &c.pck_crl),
@@ -191,25 +245,27 @@ impl IntelEndorsements {
     /// The platform type that the TCB info is for.
     #[must_use]
     pub fn fmspc(&self) -> Fmspc {
-        self.fmspc
+        Fmspc(self.tcb_info.parsed.fmspc)
     }
 
     /// Whether the TCB info is for TDX (SGX has one of its own for the same platform type).
     #[must_use]
     pub fn is_tdx(&self) -> bool {
-        self.tcb_info.id == "TDX"
+        self.tcb_info.parsed.id == "TDX"
     }
 
     /// Validity of the TCB info.
     #[must_use]
     pub fn tcb_info_dates(&self) -> DocumentDates {
-        self.tcb_info_dates
+        let TcbInfo { issue_date, next_update, .. } = self.tcb_info.parsed;
+        DocumentDates { issued: issue_date, next_update }
     }
 
     /// Validity of the QE identity.
     #[must_use]
     pub fn qe_identity_dates(&self) -> DocumentDates {
-        self.qe_identity_dates
+        let QeIdentity { issue_date, next_update, .. } = self.qe_identity.parsed;
+        DocumentDates { issued: issue_date, next_update }
     }
 }
 
@@ -228,14 +284,10 @@ fn unhex(member: &'static str, text: &str) -> Result<Vec<u8>, EndorsementError> 
     hex::decode(text).map_err(|_| EndorsementError::Member { member, expected: "hex" })
 }
 
-fn dates(
+fn parsed<'a, T: Deserialize<'a>>(
     member: &'static str,
-    issued: &str,
-    next_update: &str,
-) -> Result<DocumentDates, EndorsementError> {
-    let parse = |text| {
-        UnixTime::parse_rfc3339(text)
-            .ok_or(EndorsementError::Member { member, expected: "RFC 3339 timestamps" })
-    };
-    Ok(DocumentDates { issued: parse(issued)?, next_update: parse(next_update)? })
+    text: &'a str,
+    expected: &'static str,
+) -> Result<T, EndorsementError> {
+    serde_json::from_str(text).map_err(|_| EndorsementError::Member { member, expected })
 }

@@ -4,12 +4,14 @@
 //! whoever holds the key of an extra root can make Evidence with any measurement. A root that comes
 //! with Evidence is never an anchor; at most it helps to pick among those that we already have.
 
+use std::sync::{Arc, LazyLock};
+
 use der::{Decode as _, Encode as _};
 use x509_cert::Certificate;
 
 use crate::claims::AnchorUsed;
 use crate::limits::{MAX_ANCHOR_LEN, MAX_EXTRA_ANCHORS};
-use crate::verifier::chain::Chain;
+use crate::verifier::chain::{Chain, Link};
 
 /// Intel SGX Root CA, DER, as published at
 /// <https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer>.
@@ -20,6 +22,10 @@ const INTEL_SGX_ROOT_CA: &[u8] = include_bytes!("intel_sgx_root_ca.der");
 /// A test compares its SHA-256.
 const NVIDIA_DEVICE_IDENTITY_CA: &[u8] = include_bytes!("nvidia_device_identity_ca.der");
 
+/// The vendors' roots, parsed once: they are part of the program.
+static INTEL: LazyLock<Anchor> = LazyLock::new(|| Anchor::vendor(INTEL_SGX_ROOT_CA));
+static NVIDIA: LazyLock<Anchor> = LazyLock::new(|| Anchor::vendor(NVIDIA_DEVICE_IDENTITY_CA));
+
 /// The roots that a Verifier believes.
 #[derive(Clone, Debug)]
 pub struct TrustAnchors {
@@ -29,7 +35,7 @@ pub struct TrustAnchors {
 /// One root: its certificate and the name by which chains refer to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Anchor {
-    pub(crate) der: Vec<u8>,
+    pub(crate) link: Arc<Link>,
     subject: Vec<u8>,
     pub(crate) used: AnchorUsed,
 }
@@ -51,6 +57,13 @@ pub enum AnchorError {
     /// Neither a DER certificate nor one PEM certificate.
     #[error("not an X.509 certificate in DER or PEM")]
     Certificate(#[source] Box<der::Error>),
+}
+
+impl Anchor {
+    fn vendor(der: &[u8]) -> Self {
+        let link = Link::parse(der).expect("the built-in roots are certificates");
+        Self { link: Arc::new(link), subject: Vec::new(), used: AnchorUsed::Vendor }
+    }
 }
 
 impl TrustAnchors {
@@ -75,8 +88,10 @@ impl TrustAnchors {
         let der = certificate.to_der().map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let subject = subject(&certificate).map_err(|e| AnchorError::Certificate(Box::new(e)))?;
         let sha256 = hex::encode(ring::digest::digest(&ring::digest::SHA256, &der));
+        let link = Link::parse(&der)
+            .map_err(|_| AnchorError::Certificate(Box::new(der::ErrorKind::Failed.into())))?;
         self.insecure_extra.push(Anchor {
-            der,
+            link: Arc::new(link),
             subject,
             used: AnchorUsed::InsecureExtra { sha256 },
         });
@@ -99,22 +114,22 @@ impl TrustAnchors {
     /// for byte or its last certificate names one as issuer. Picking proves nothing, the whole chain
     /// is verified against the anchor afterwards.
     pub(crate) fn for_intel_chain(&self, chain: &Chain) -> Anchor {
-        self.pick(chain, INTEL_SGX_ROOT_CA)
+        self.pick(chain, &INTEL)
     }
 
     /// As [`for_intel_chain`](Self::for_intel_chain), for NVIDIA's device root.
     pub(crate) fn for_nvidia_chain(&self, chain: &Chain) -> Anchor {
-        self.pick(chain, NVIDIA_DEVICE_IDENTITY_CA)
+        self.pick(chain, &NVIDIA)
     }
 
-    fn pick(&self, chain: &Chain, vendor_root: &[u8]) -> Anchor {
-        let vendor =
-            || Anchor { der: vendor_root.to_vec(), subject: Vec::new(), used: AnchorUsed::Vendor };
-        if chain.rest.iter().any(|link| link.der == vendor_root) {
-            return vendor();
+    fn pick(&self, chain: &Chain, vendor: &Anchor) -> Anchor {
+        if chain.rest.iter().any(|link| link.der == vendor.link.der) {
+            return vendor.clone();
         }
-        if let Some(anchor) =
-            self.insecure_extra.iter().find(|a| chain.rest.iter().any(|link| link.der == a.der))
+        if let Some(anchor) = self
+            .insecure_extra
+            .iter()
+            .find(|a| chain.rest.iter().any(|link| link.der == a.link.der))
         {
             return anchor.clone();
         }
@@ -124,7 +139,7 @@ impl TrustAnchors {
             .iter()
             .find(|anchor| issuer.as_ref() == Some(&anchor.subject))
             .cloned()
-            .unwrap_or_else(vendor)
+            .unwrap_or_else(|| vendor.clone())
     }
 }
 

@@ -1,13 +1,15 @@
 //! X.509 paths and revocation lists, link by link.
 //!
 //! In: the chain that a quote or collateral carries, the anchor, the lists, the time. Out: the path
-//! as certificates, or which link is wrong and how. The verification library makes the same checks
-//! and is asked first; what is here finds out *which* link it refused, so that people read more than
-//! "chain invalid". Nothing here can turn the library's no into a yes.
+//! as certificates, or which link is wrong and how, so that people read more than "chain invalid".
+//! What one certificate or list may say at all (RFC 5280: version, roles, critical extensions) is in
+//! [`profile`](super::profile).
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use der::asn1::{AnyRef, ObjectIdentifier};
+use der::asn1::{AnyRef, BitString, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey,
@@ -19,9 +21,11 @@ use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
 
 use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CHAIN_CERTIFICATES, MAX_CRL_LEN};
 use crate::unix_time::UnixTime;
+use crate::verifier::signature_cache::{Object, Signatures, sha256};
 
 /// RFC 5480 §2.1.1, RFC 3279 §2.3.1.
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -82,6 +86,14 @@ pub enum ChainError {
         /// The certificate's subject.
         subject: String,
     },
+    /// A certificate says what the vendor's never do, or what nobody here can follow.
+    #[error("certificate {subject} is out of profile: {what}")]
+    Profile {
+        /// The certificate's subject.
+        subject: String,
+        /// What is out of profile.
+        what: &'static str,
+    },
 }
 
 /// Why revocation could not be ruled out.
@@ -130,6 +142,14 @@ pub enum RevocationError {
         /// The Verifier's time.
         now: UnixTime,
     },
+    /// The list says what the vendor's never do, or what nobody here can follow.
+    #[error("{list} is out of profile: {what}")]
+    Profile {
+        /// Which list.
+        list: &'static str,
+        /// What is out of profile.
+        what: &'static str,
+    },
     /// The certificate is on the list.
     #[error("certificate {subject} with serial number {serial} is revoked")]
     Revoked {
@@ -145,6 +165,8 @@ pub enum RevocationError {
 pub(crate) struct Link {
     pub(crate) certificate: Certificate,
     pub(crate) der: Vec<u8>,
+    /// SHA-256 of `der`.
+    digest: [u8; 32],
 }
 
 /// A certificate chain as sent: leaf first, nothing verified.
@@ -159,7 +181,7 @@ impl Link {
     /// Parses one certificate in DER.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, ChainError> {
         let certificate = Certificate::from_der(der).map_err(|_| ChainError::Encoding)?;
-        Ok(Self { certificate, der: der.to_vec() })
+        Ok(Self { certificate, der: der.to_vec(), digest: sha256(der) })
     }
 
     pub(crate) fn subject(&self) -> &Name {
@@ -170,9 +192,10 @@ impl Link {
         self.certificate.tbs_certificate().issuer()
     }
 
-    /// The uncompressed point of the certificate's key.
+    /// The uncompressed point of the certificate's key; empty when it does not end on a byte.
     pub(crate) fn public_key(&self) -> &[u8] {
-        self.certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
+        let key = &self.certificate.tbs_certificate().subject_public_key_info().subject_public_key;
+        key.as_bytes().unwrap_or_default()
     }
 
     /// The one signature algorithm that goes with the certificate's key.
@@ -194,9 +217,18 @@ impl Link {
         shortened(self.subject())
     }
 
-    fn signed_by(&self, issuer: &Self) -> Result<(), ChainError> {
-        verify_signed(&self.der, self.certificate.signature().raw_bytes(), issuer)
-            .ok_or_else(|| ChainError::Signature { subject: self.name() })
+    fn signed_by(&self, issuer: &Self, signatures: &Signatures<'_>) -> Result<(), ChainError> {
+        let compute = || verify_signed(&self.der, self.certificate.signature(), issuer).is_some();
+        match signatures.verify(issuer.digest(), Object::X509(&self.digest), compute) {
+            true => Ok(()),
+            false => Err(ChainError::Signature { subject: self.name() }),
+        }
+    }
+
+    /// SHA-256 of the certificate. A remembered signature is remembered for the issuer's whole
+    /// certificate, which holds key and algorithm.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     pub(crate) fn within_validity(&self, now: UnixTime) -> Result<(), ChainError> {
@@ -246,12 +278,22 @@ impl Chain {
 
     /// Climbs from the leaf to the anchor. Gives back the intermediate certificates on the way.
     pub(crate) fn verify(&self, anchor: &Link, now: UnixTime) -> Result<Vec<&Link>, ChainError> {
+        self.verify_with(anchor, now, &Signatures::default())
+    }
+
+    /// As [`verify`](Self::verify), with signatures that were found good before.
+    pub(crate) fn verify_with(
+        &self,
+        anchor: &Link,
+        now: UnixTime,
+        signatures: &Signatures<'_>,
+    ) -> Result<Vec<&Link>, ChainError> {
         let mut intermediates = Vec::new();
         let mut current = &self.leaf;
         loop {
             current.within_validity(now)?;
             if current.issuer() == anchor.subject() {
-                current.signed_by(anchor)?;
+                current.signed_by(anchor, signatures)?;
                 return Ok(intermediates);
             }
             let next = self
@@ -266,7 +308,7 @@ impl Chain {
             if !next.is_ca() {
                 return Err(ChainError::Role { subject: next.name() });
             }
-            current.signed_by(next)?;
+            current.signed_by(next, signatures)?;
             intermediates.push(next);
             current = next;
         }
@@ -288,11 +330,20 @@ impl Chain {
         Ok(())
     }
 
-    /// As [`verify`](Self::verify), for a signer of documents: the anchor itself must have issued it.
-    pub(crate) fn verify_direct(&self, anchor: &Link, now: UnixTime) -> Result<(), ChainError> {
-        match self.verify(anchor, now)?.is_empty() {
-            true => Ok(()),
-            false => Err(ChainError::Role { subject: self.leaf.name() }),
+    /// As [`verify`](Self::verify), for a signer of documents: the anchor itself must have issued it, and
+    /// nothing else is in the chain but copies of the anchor, byte for byte.
+    pub(crate) fn verify_direct(
+        &self,
+        anchor: &Link,
+        now: UnixTime,
+        signatures: &Signatures<'_>,
+    ) -> Result<(), ChainError> {
+        if !self.verify_with(anchor, now, signatures)?.is_empty() {
+            return Err(ChainError::Role { subject: self.leaf.name() });
+        }
+        match self.rest.iter().find(|link| link.der != anchor.der) {
+            None => Ok(()),
+            Some(foreign) => Err(ChainError::Foreign { subject: foreign.name() }),
         }
     }
 }
@@ -309,25 +360,66 @@ fn is_nothing_but(pem: &[u8], links: &[Link]) -> bool {
     given.copied().eq(blocks)
 }
 
-/// A certificate revocation list, verified against its issuer at a time.
-pub(crate) struct RevocationList {
-    list: CertificateList,
+/// A certificate revocation list, parsed once and not verified.
+#[derive(Clone, Debug)]
+pub(crate) struct UnverifiedList {
+    /// Which list, for people.
+    list: &'static str,
+    parsed: CertificateList,
+    der: Vec<u8>,
+    digest: [u8; 32],
+    /// Serial numbers on it, sorted.
+    serials: Vec<SerialNumber>,
 }
 
-impl RevocationList {
-    /// Parses a list and checks that `issuer` made it and that it is current.
-    pub(crate) fn verify(
-        list: &'static str,
-        der: &[u8],
-        issuer: &Link,
-        now: UnixTime,
-    ) -> Result<Self, RevocationError> {
+/// A certificate revocation list, verified against its issuer at a time.
+pub(crate) struct RevocationList<'a> {
+    list: Cow<'a, UnverifiedList>,
+}
+
+impl UnverifiedList {
+    /// Parses a list. `list` names it for people.
+    pub(crate) fn parse(list: &'static str, der: &[u8]) -> Result<Self, RevocationError> {
         if der.len() > MAX_CRL_LEN {
             return Err(RevocationError::Encoding { list });
         }
         let parsed: CertificateList =
             CertificateList::from_der(der).map_err(|_| RevocationError::Encoding { list })?;
-        let tbs = &parsed.tbs_cert_list;
+        let entries = parsed.tbs_cert_list.revoked_certificates.iter().flatten();
+        let mut serials: Vec<_> = entries.map(|entry| entry.serial_number.clone()).collect();
+        serials.sort();
+        Ok(Self { list, parsed, der: der.to_vec(), digest: sha256(der), serials })
+    }
+
+    /// The list as it was parsed.
+    pub(in crate::verifier) fn parsed(&self) -> &CertificateList {
+        &self.parsed
+    }
+
+    /// Its `nextUpdate`; zero when it has none.
+    pub(crate) fn next_update(&self) -> UnixTime {
+        self.parsed.tbs_cert_list.next_update.as_ref().map_or(UnixTime(0), unix_time)
+    }
+
+    /// Checks that `issuer` made it and that it is current.
+    pub(crate) fn verify(
+        &self,
+        issuer: &Link,
+        now: UnixTime,
+        signatures: &Signatures<'_>,
+    ) -> Result<RevocationList<'_>, RevocationError> {
+        self.refuse_unless(issuer, now, signatures)?;
+        Ok(RevocationList { list: Cow::Borrowed(self) })
+    }
+
+    fn refuse_unless(
+        &self,
+        issuer: &Link,
+        now: UnixTime,
+        signatures: &Signatures<'_>,
+    ) -> Result<(), RevocationError> {
+        let list = self.list;
+        let tbs = &self.parsed.tbs_cert_list;
         if &tbs.issuer != issuer.subject() {
             return Err(RevocationError::Issuer {
                 list,
@@ -335,33 +427,42 @@ impl RevocationList {
                 got: shortened(&tbs.issuer),
             });
         }
-        verify_signed(der, parsed.signature.raw_bytes(), issuer)
-            .ok_or(RevocationError::Signature { list })?;
+        let compute = || verify_signed(&self.der, &self.parsed.signature, issuer).is_some();
+        if !signatures.verify(issuer.digest(), Object::X509(&self.digest), compute) {
+            return Err(RevocationError::Signature { list });
+        }
         let from = unix_time(&tbs.this_update);
         if now < from {
             return Err(RevocationError::NotYetValid { list, from, now });
         }
-        let until = tbs.next_update.as_ref().map_or(UnixTime(0), unix_time);
+        let until = self.next_update();
         // By nextUpdate the next list is out: at that second this one counts no more.
         if until <= now {
             return Err(RevocationError::Expired { list, until, now });
         }
-        Ok(Self { list: parsed })
+        Ok(())
+    }
+}
+
+impl RevocationList<'_> {
+    /// Parses a list and checks that `issuer` made it and that it is current.
+    pub(crate) fn verify(
+        list: &'static str,
+        der: &[u8],
+        issuer: &Link,
+        now: UnixTime,
+    ) -> Result<RevocationList<'static>, RevocationError> {
+        let list = UnverifiedList::parse(list, der)?;
+        list.refuse_unless(issuer, now, &Signatures::default())?;
+        Ok(RevocationList { list: Cow::Owned(list) })
     }
 
     /// Refuses a certificate that is on the list.
     pub(crate) fn refuse_listed(&self, link: &Link) -> Result<(), RevocationError> {
         let serial = link.certificate.tbs_certificate().serial_number();
-        let listed = self
-            .list
-            .tbs_cert_list
-            .revoked_certificates
-            .iter()
-            .flatten()
-            .any(|entry| &entry.serial_number == serial);
-        match listed {
-            false => Ok(()),
-            true => Err(RevocationError::Revoked {
+        match self.list.serials.binary_search(serial) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(RevocationError::Revoked {
                 subject: link.name(),
                 serial: hex::encode(serial.as_bytes()),
             }),
@@ -372,7 +473,9 @@ impl RevocationList {
 /// Checks the signature of a certificate or list over its first part, as received. The issuer's key
 /// decides about the algorithm, never the signed object: P-256 with SHA-256 for Intel, RSA-PSS 4096
 /// with SHA-384 for AMD, P-384 with SHA-384 for NVIDIA.
-fn verify_signed(der: &[u8], signature: &[u8], issuer: &Link) -> Option<()> {
+fn verify_signed(der: &[u8], signature: &BitString, issuer: &Link) -> Option<()> {
+    // `None` for a bit string that does not end on a byte: no signature does.
+    let signature = signature.as_bytes()?;
     let outer = AnyRef::from_der(der).ok()?;
     let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
     UnparsedPublicKey::new(issuer.algorithm()?, issuer.public_key()).verify(signed, signature).ok()

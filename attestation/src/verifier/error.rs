@@ -205,12 +205,6 @@ pub enum VerifyError {
         /// What the quote carries, hex.
         got: String,
     },
-    /// The verification library refused where our own rungs found nothing. Fail closed.
-    #[error("quote verification refused: {detail}")]
-    Library {
-        /// The library's words.
-        detail: String,
-    },
 }
 
 /// A JSON document that Intel signs.
@@ -269,7 +263,6 @@ impl VerifyError {
             Self::ServiceTd { .. } => "T12",
             Self::NoEndorsements { .. } => "T16",
             Self::ReportData { .. } => "T18",
-            Self::Library { .. } => "T0",
         }
     }
 

@@ -36,6 +36,9 @@ pub enum Outcome {
     Passed,
     /// Checked and refused.
     Failed(Reason),
+    /// Checked and refused, and let through all the same because an option with an `insecure` name
+    /// asked for it. Says what would have been the reason.
+    Waived(Reason),
     /// Not checked, because an earlier rung failed that this one stands on.
     NotReached,
     /// Not a question for this climb, and why.
@@ -43,12 +46,29 @@ pub enum Outcome {
 }
 
 impl Ladder {
-    /// Whether no rung failed and none was left out for a failure.
+    /// Whether no rung failed and none was left out for a failure. [`waived`](Self::waived) ones
+    /// count as passed, as they do in the Verifier under the same options.
     #[must_use]
     pub fn all_passed(&self) -> bool {
+        self.rungs.iter().all(|rung| match rung.outcome {
+            Outcome::Passed | Outcome::Waived(_) | Outcome::NotApplicable(_) => true,
+            Outcome::Failed(_) | Outcome::NotReached => false,
+        })
+    }
+
+    /// The reasons of rungs that were let through by an insecure option. Not empty means: say so.
+    #[must_use]
+    pub fn waived(&self) -> Vec<Reason> {
         self.rungs
             .iter()
-            .all(|rung| matches!(rung.outcome, Outcome::Passed | Outcome::NotApplicable(_)))
+            .filter_map(|rung| match &rung.outcome {
+                Outcome::Waived(reason) => Some(reason.clone()),
+                Outcome::Passed
+                | Outcome::Failed(_)
+                | Outcome::NotReached
+                | Outcome::NotApplicable(_) => None,
+            })
+            .collect()
     }
 
     /// The reasons of all failed rungs.
@@ -58,7 +78,10 @@ impl Ladder {
             .iter()
             .filter_map(|rung| match &rung.outcome {
                 Outcome::Failed(reason) => Some(reason.clone()),
-                Outcome::Passed | Outcome::NotReached | Outcome::NotApplicable(_) => None,
+                Outcome::Passed
+                | Outcome::Waived(_)
+                | Outcome::NotReached
+                | Outcome::NotApplicable(_) => None,
             })
             .collect()
     }
@@ -72,6 +95,11 @@ impl fmt::Display for RungOutcome {
             Outcome::Failed(reason) => {
                 write!(f, "✗ {id} {title}: expected {}, got {}", reason.expected, reason.got)
             }
+            Outcome::Waived(reason) => write!(
+                f,
+                "! {id} {title}: INSECURE, let through on request: expected {}, got {}",
+                reason.expected, reason.got
+            ),
             Outcome::NotReached => write!(f, "· {id} {title}: not reached"),
             Outcome::NotApplicable(why) => write!(f, "– {id} {title}: {why}"),
         }

@@ -20,7 +20,9 @@ pub mod error;
 mod explain;
 pub mod ladder;
 pub mod nvidia_gpu;
+mod profile;
 mod refusal;
+pub mod signature_cache;
 mod snp;
 mod tdx;
 pub mod verified;
@@ -31,6 +33,7 @@ pub use error::{Document, VerifyError};
 pub use explain::explain;
 pub use ladder::{Ladder, Outcome, RungOutcome};
 pub use nvidia_gpu::{GpuError, verify_gpu};
+pub use signature_cache::SignatureCache;
 pub use snp::SnpError;
 pub(crate) use tdx::platform as tdx_platform;
 pub use verified::Verified;
@@ -124,8 +127,34 @@ pub fn verify_with(
     }
 }
 
-/// Climbs every rung and records each outcome, for stored Evidence and for people. The rung of the
-/// report data is not applicable: a file has no challenge.
+/// As [`verify_with`], with a memory of good signatures: the vendor's certificates, lists and documents
+/// are the same for every TD of a platform type, and each of their signatures is computed once. Dates,
+/// revocation, roles and the quote's own signature are looked at on every call; see
+/// [`SignatureCache`] for why no entry can make this accept what [`verify_with`] refuses.
+///
+/// # Errors
+/// Those of [`verify_with`], whatever is in the cache.
+pub fn verify_cached(
+    evidence: &Evidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+    cache: &SignatureCache,
+) -> Result<Verified<Claims>, VerifyError> {
+    match evidence {
+        Evidence::Tdx(tdx) => {
+            tdx::verify_cached(tdx, endorsements, anchors, expected, now, options, cache)
+                .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims))))
+        }
+        Evidence::Snp(_) | Evidence::Azure(_) => {
+            verify_with(evidence, endorsements, anchors, expected, now, options)
+        }
+    }
+}
+
+/// Climbs every rung, strictly, and records each outcome. See [`replay_with`].
 #[must_use]
 pub fn replay(
     evidence: &Evidence,
@@ -133,9 +162,23 @@ pub fn replay(
     anchors: &TrustAnchors,
     now: UnixTime,
 ) -> Ladder {
+    replay_with(evidence, endorsements, anchors, now, &VerifyOptions::default())
+}
+
+/// Climbs every rung and records each outcome, for stored Evidence and for people. The rung of the
+/// report data is not applicable: a file has no challenge. What the options let through is recorded
+/// as [`Waived`](Outcome::Waived), with the reason that was overruled.
+#[must_use]
+pub fn replay_with(
+    evidence: &Evidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    now: UnixTime,
+    options: &VerifyOptions,
+) -> Ladder {
     match evidence {
-        Evidence::Tdx(tdx) => tdx::replay(tdx, endorsements, anchors, now),
+        Evidence::Tdx(tdx) => tdx::replay(tdx, endorsements, anchors, now, options),
         Evidence::Snp(snp) => snp::replay(snp, endorsements, anchors, now),
-        Evidence::Azure(azure) => azure::replay(azure, endorsements, anchors, now),
+        Evidence::Azure(azure) => azure::replay(azure, endorsements, anchors, now, options),
     }
 }

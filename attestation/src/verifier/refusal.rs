@@ -207,13 +207,6 @@ impl VerifyError {
                 got,
                 "ask for new Evidence over a new challenge; if it happens again, somebody answers with Evidence made for another purpose",
             ),
-            Self::Library { detail } => told(
-                "tdx.library",
-                "quote",
-                "acceptance by the verification library",
-                detail,
-                RECOLLECT,
-            ),
         }
     }
 }
@@ -256,7 +249,10 @@ fn chain(claim: &str, anchor: &AnchorUsed, source: &ChainError, code: &'static s
         ChainError::UnknownIssuer { .. } | ChainError::Signature { .. } => {
             (format!("a chain to the {anchor}"), OTHER_ROOT)
         }
-        ChainError::Encoding | ChainError::Foreign { .. } | ChainError::Role { .. } => {
+        ChainError::Encoding
+        | ChainError::Foreign { .. }
+        | ChainError::Role { .. }
+        | ChainError::Profile { .. } => {
             (format!("a chain of certificates to the {anchor}"), RECOLLECT)
         }
     };
@@ -279,6 +275,9 @@ fn revocation(subject: &str, source: &RevocationError) -> Told {
         }
         RevocationError::Issuer { .. } => {
             ("tdx.revocation.issuer", "the list of the certificate's issuer", REFETCH)
+        }
+        RevocationError::Profile { .. } => {
+            ("tdx.revocation.profile", "a whole list in the vendor's profile", REFETCH)
         }
         RevocationError::Signature { .. } => {
             ("tdx.revocation.signature", "a list that its issuer signed", REFETCH)

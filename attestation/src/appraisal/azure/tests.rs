@@ -1,6 +1,9 @@
 use super::*;
 use crate::binding::ReportData;
-use crate::claims::{AnchorUsed, Fmspc, Ppid, TcbStatus, TdAttributes, TeeTcbSvn, Xfam};
+use crate::claims::{
+    AnchorUsed, AttributesProfile, Fmspc, PckFlags, PlatformInstance, Ppid, TcbStatus,
+    TdAttributes, TeeTcbSvn, Xfam,
+};
 use crate::evidence::hcl::SecureBoot;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -18,13 +21,20 @@ fn td(attributes: u64) -> TdxClaims {
         mrownerconfig: zero,
         mrseam: Measurement([0x22; 48]),
         td_attributes: TdAttributes(attributes.to_le_bytes()),
+        attributes_profile: match attributes {
+            0 => AttributesProfile::AzureParavisor,
+            _ => AttributesProfile::Standard,
+        },
         xfam: Xfam([0xe7, 0, 0, 0, 0, 0, 0, 0]),
         tee_tcb_svn: TeeTcbSvn([0; 16]),
         report_data: ReportData([0; 64]),
         tcb_status: TcbStatus::UpToDate,
+        tcb_date: UnixTime(0),
         advisory_ids: Vec::new(),
         fmspc: Fmspc([0; 6]),
         ppid: Ppid([0; 16]),
+        platform_instance: PlatformInstance::NotStated,
+        pck_flags: PckFlags::default(),
         tcb_evaluation_data_number: 17,
         collateral: crate::claims::CollateralWindow {
             issued: UnixTime(NOW.0 - 10),

@@ -1,12 +1,12 @@
 //! Intel's answers. "Intel SGX and TDX Provisioning Certification Service API", version 4.
 
-use dcap_qvl::{QeIdentity, TcbInfo};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::{Answer, AnswerError};
 use super::part::{Part, SignedList, SignedText};
 use crate::claims::Fmspc;
+use crate::endorsement::intel::{QeIdentity, TcbInfo};
 use crate::endorsement::x509::{crl_issuer, crl_validity};
 use crate::limits::MAX_CRL_LEN;
 
@@ -81,7 +81,7 @@ pub(super) fn tcb_info(fmspc: Fmspc, answer: &Answer) -> Result<Part, AnswerErro
     let TcbInfoJson { document, signature } =
         serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
     let info: TcbInfo = serde_json::from_str(document.get()).map_err(|_| wrong())?;
-    let got = format!("{} {}", info.id, info.fmspc.to_ascii_lowercase());
+    let got = format!("{} {}", info.id, Fmspc(info.fmspc));
     let expected = format!("TDX {fmspc}");
     if got != expected {
         return Err(AnswerError::Subject { expected, got: shortened(&got) });

@@ -10,7 +10,7 @@ use crate::evidence::azure::{AzureEvidenceVersion, AzureHardware};
 use crate::unix_time::UnixTime;
 use crate::verifier::azure::{AzureError, claims, rungs};
 use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
-use crate::verifier::{TrustAnchors, snp, tdx};
+use crate::verifier::{TrustAnchors, VerifyOptions, snp, tdx};
 
 /// Climbs every rung that can be climbed and records each outcome.
 pub(in crate::verifier) fn replay(
@@ -18,10 +18,11 @@ pub(in crate::verifier) fn replay(
     endorsements: &EndorsementBundle,
     anchors: &TrustAnchors,
     now: UnixTime,
+    options: &VerifyOptions,
 ) -> Ladder {
     let hardware = match evidence.hardware() {
         AzureHardware::Snp(evidence) => snp::replay(evidence, endorsements, anchors, now),
-        AzureHardware::Tdx(evidence) => tdx::replay(evidence, endorsements, anchors, now),
+        AzureHardware::Tdx(evidence) => tdx::replay(evidence, endorsements, anchors, now, options),
     };
     let mut rungs = vec![rung(
         "A1",

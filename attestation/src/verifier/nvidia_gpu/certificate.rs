@@ -50,9 +50,8 @@ impl DeviceChain {
             .map_err(|source| GpuError::Chain { anchor: AnchorUsed::Vendor, source })?;
         let anchor = anchors.for_nvidia_chain(&chain);
         let refused = |source| GpuError::Chain { anchor: anchor.used.clone(), source };
-        let anchor_link = Link::parse(&anchor.der).map_err(refused)?;
-        let intermediates = chain.verify(&anchor_link, now).map_err(refused)?;
-        chain.refuse_foreign(&anchor_link).map_err(refused)?;
+        let intermediates = chain.verify(&anchor.link, now).map_err(refused)?;
+        chain.refuse_foreign(&anchor.link).map_err(refused)?;
         //= attestation/SPEC.md#14
         //# A Verifier MUST tell a device's architecture by the provisioner in its chain, not by what the sender calls it.
         let provisioner = intermediates.iter().nth_back(1);
@@ -74,7 +73,7 @@ impl DeviceChain {
         let expires = intermediates
             .iter()
             .map(|link| link.not_after())
-            .fold(chain.leaf.not_after().min(anchor_link.not_after()), UnixTime::min);
+            .fold(chain.leaf.not_after().min(anchor.link.not_after()), UnixTime::min);
         drop(intermediates);
         Ok(Self { leaf: chain.leaf, firmware_id, chip_serial, expires, root: anchor.used })
     }

@@ -1,51 +1,49 @@
 //! Intel's two signed JSON documents: TCB info (rung T4) and QE identity (rung T5).
 //!
-//! Each rung has two halves: what the document states about itself, which costs nothing and is
-//! always checked here, and its signature, which the verification library checks and which is
-//! checked here only to find out what it refused.
+//! Each rung has two halves: what the document states about itself, which costs nothing and comes
+//! first, and its signature by a certificate that the anchor issued.
 
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
-use crate::endorsement::intel::DocumentDates;
+use crate::endorsement::intel::{DocumentDates, Signed};
 use crate::unix_time::UnixTime;
-use crate::verifier::chain::Chain;
 use crate::verifier::error::{Document, VerifyError};
-use crate::verifier::tdx::Climb;
+use crate::verifier::profile::{self, Role};
+use crate::verifier::signature_cache::Object;
 use crate::verifier::tdx::signatures::QeReport;
+use crate::verifier::tdx::{Climb, tcb};
 
 /// T4, first half: TCB info for TDX, of version 3, current, and for the PCE in the PCK certificate.
 pub(super) fn tcb_info_statement(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let info = climb.endorsements.tcb_info();
-    if (info.id.as_str(), info.version) != ("TDX", 3) {
+    let info = &climb.endorsements.tcb_info().parsed;
+    if (info.id.as_str(), info.version, info.tcb_type) != ("TDX", 3, 0) {
+        let id = shortened(&info.id);
         return Err(VerifyError::DocumentKind {
             document: Document::TcbInfo,
-            expected: "TDX version 3",
-            got: format!("{} version {}", shortened(&info.id), info.version),
+            expected: "TDX version 3, TCB type 0",
+            got: format!("{id} version {}, TCB type {}", info.version, info.tcb_type),
         });
     }
     current(Document::TcbInfo, climb.endorsements.tcb_info_dates(), climb.now)?;
-    let pce_id = hex::encode(&climb.pck.pce_id);
-    if !info.pce_id.eq_ignore_ascii_case(&pce_id) {
-        return Err(VerifyError::PceId { expected: shortened(&info.pce_id), got: pce_id });
+    let pce_id = climb.pck.platform.pce_id;
+    if info.pce_id != pce_id {
+        return Err(VerifyError::PceId {
+            expected: hex::encode(info.pce_id),
+            got: hex::encode(pce_id),
+        });
     }
     Ok(())
 }
 
 /// T4, second half: signed by a certificate that the anchor issued.
 pub(super) fn tcb_info_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let collateral = climb.endorsements.collateral();
-    signed(
-        climb,
-        Document::TcbInfo,
-        &collateral.tcb_info_issuer_chain,
-        &collateral.tcb_info,
-        &collateral.tcb_info_signature,
-    )
+    let (text, signature) = climb.endorsements.tcb_info_signed();
+    signed(climb, Document::TcbInfo, climb.endorsements.tcb_info(), text, signature)
 }
 
 /// T5, first half: identity of the TD quoting enclave, current, and the QE report is of that enclave.
 pub(super) fn qe_identity_statement(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let identity = climb.endorsements.qe_identity();
+    let identity = &climb.endorsements.qe_identity().parsed;
     if identity.id != "TD_QE" || !(2..=3).contains(&identity.version) {
         return Err(VerifyError::DocumentKind {
             document: Document::QeIdentity,
@@ -74,27 +72,16 @@ pub(super) fn qe_identity_statement(climb: &Climb<'_>) -> Result<(), VerifyError
     if report.is_debug() {
         return differs("ATTRIBUTES.DEBUG", "0".into(), "1".into());
     }
-    if !identity.tcb_levels.iter().any(|level| level.tcb.isvsvn <= report.isvsvn) {
-        let lowest = identity.tcb_levels.iter().map(|level| level.tcb.isvsvn).min();
-        return differs(
-            "ISVSVN",
-            lowest.map_or_else(|| "none is listed".into(), |svn| format!("at least {svn}")),
-            report.isvsvn.to_string(),
-        );
+    if tcb::isv_level(&identity.tcb_levels, report.isvsvn).is_none() {
+        return differs("ISVSVN", tcb::lowest(&identity.tcb_levels), report.isvsvn.to_string());
     }
     Ok(())
 }
 
 /// T5, second half: signed by a certificate that the anchor issued.
 pub(super) fn qe_identity_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let collateral = climb.endorsements.collateral();
-    signed(
-        climb,
-        Document::QeIdentity,
-        &collateral.qe_identity_issuer_chain,
-        &collateral.qe_identity,
-        &collateral.qe_identity_signature,
-    )
+    let (text, signature) = climb.endorsements.qe_identity_signed();
+    signed(climb, Document::QeIdentity, climb.endorsements.qe_identity(), text, signature)
 }
 
 fn current(document: Document, dates: DocumentDates, now: UnixTime) -> Result<(), VerifyError> {
@@ -108,23 +95,30 @@ fn current(document: Document, dates: DocumentDates, now: UnixTime) -> Result<()
     Ok(())
 }
 
-fn signed(
+fn signed<T>(
     climb: &Climb<'_>,
     document: Document,
-    chain_pem: &str,
+    signed: &Signed<T>,
     text: &str,
     signature: &[u8],
 ) -> Result<(), VerifyError> {
-    let refused = |source| VerifyError::DocumentSigner {
-        document,
-        anchor: climb.pck.anchor.used.clone(),
-        source,
+    let anchor = &climb.pck.anchor;
+    let refused =
+        |source| VerifyError::DocumentSigner { document, anchor: anchor.used.clone(), source };
+    let chain = signed.signer.as_ref().map_err(|source| refused(source.clone()))?;
+    chain.verify_direct(&anchor.link, climb.now, &climb.signatures).map_err(refused)?;
+    profile::certificate(&chain.leaf, Role::Leaf).map_err(refused)?;
+
+    let compute = || {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, chain.leaf.public_key())
+            .verify(text.as_bytes(), signature)
+            .is_ok()
     };
-    let chain = Chain::parse_pem(chain_pem.as_bytes()).map_err(refused)?;
-    chain.verify_direct(&climb.pck.anchor_link, climb.now).map_err(refused)?;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, chain.leaf.public_key())
-        .verify(text.as_bytes(), signature)
-        .map_err(|_| VerifyError::DocumentSignature { document })
+    let object = Object::Detached(&signed.digest, signature);
+    match climb.signatures.verify(chain.leaf.digest(), object, compute) {
+        true => Ok(()),
+        false => Err(VerifyError::DocumentSignature { document }),
+    }
 }
 
 fn masked<const N: usize>(value: &[u8; N], mask: &[u8; N]) -> [u8; N] {

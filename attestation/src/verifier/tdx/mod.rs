@@ -11,22 +11,24 @@
 //!        T18 report data ─► claims          (T11 T13 T15 T17: appraisal)
 //! ```
 //!
-//! The library and the cheap rungs are asked first, which is all that good Evidence costs. When any
-//! of them refuses, the rungs are climbed one by one from the bottom, to name the lowest that fails.
-//! That second climb can change the words of a refusal, never a refusal into a success.
+//! Each rung is one function over a [`Climb`]; a verification runs them from the bottom and stops at
+//! the first that refuses, a replay runs all of them. There is no other way to claims. Endorsements
+//! come parsed, and no signature is computed twice.
 
 use subtle::ConstantTimeEq as _;
 
 use crate::binding::ReportData;
-use crate::claims::TdxClaims;
+use crate::claims::{CollateralWindow, TdxClaims};
 use crate::endorsement::{EndorsementBundle, IntelEndorsements};
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
-use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
+use crate::verifier::chain::UnverifiedList;
+use crate::verifier::signature_cache::Signatures;
+use crate::verifier::{SignatureCache, TrustAnchors, VerifyError, VerifyOptions};
 
 mod documents;
-mod library;
 mod pck;
+mod pck_extension;
 mod replay;
 mod signatures;
 mod tcb;
@@ -43,6 +45,7 @@ struct Climb<'a> {
     endorsements: &'a IntelEndorsements,
     now: UnixTime,
     options: VerifyOptions,
+    signatures: Signatures<'a>,
 }
 
 /// One rung that needs everything: id and check.
@@ -50,10 +53,7 @@ type Rung = (&'static str, fn(&Climb<'_>) -> Result<(), VerifyError>);
 
 /// The rungs of [`Climb`], from the bottom. T14 and T1 come before, T18 after.
 const RUNGS: [Rung; 10] = [
-    ("T2", |climb| {
-        climb.pck.verify_chain(climb.now)?;
-        climb.pck.refuse_foreign()
-    }),
+    ("T2", pck::verify_chain),
     ("T3", pck::verify_revocation),
     ("T4", |climb| {
         documents::tcb_info_statement(climb)?;
@@ -64,12 +64,12 @@ const RUNGS: [Rung; 10] = [
         documents::qe_identity_signature(climb)
     }),
     ("T6", |climb| {
-        signatures::qe_report_signature(climb.evidence, &climb.pck)?;
+        signatures::qe_report_signature(climb)?;
         signatures::qe_report_commitment(climb.evidence)
     }),
     ("T7", |climb| signatures::quote_signature(climb.evidence)),
-    ("T8", tcb::tcb_level),
-    ("T9", |climb| td::attributes(climb.evidence, &climb.options)),
+    ("T8", |climb| tcb::verdict(climb).map(drop)),
+    ("T9", |climb| td::attributes(climb.evidence, &climb.options).map(drop)),
     ("T10", |climb| td::xfam(climb.evidence)),
     ("T12", |climb| td::service_td(climb.evidence)),
 ];
@@ -82,35 +82,84 @@ impl<'a> Climb<'a> {
         anchors: &TrustAnchors,
         now: UnixTime,
         options: VerifyOptions,
+        signatures: Signatures<'a>,
     ) -> Result<Self, VerifyError> {
         td::header(evidence)?;
         let pck = PckCertificate::parse(evidence, anchors)?;
+        let fmspc = pck.platform.fmspc;
         let endorsements =
-            endorsements.select(pck.fmspc, now).ok_or_else(|| VerifyError::NoEndorsements {
-                fmspc: pck.fmspc,
+            endorsements.select(fmspc, now).ok_or_else(|| VerifyError::NoEndorsements {
+                fmspc,
                 available: endorsements.entries().take(8).map(IntelEndorsements::fmspc).collect(),
             })?;
-        Ok(Self { evidence, pck, endorsements, now, options })
+        Ok(Self { evidence, pck, endorsements, now, options, signatures })
     }
 
-    /// The whole ladder but T18, at the cost of the library and a few comparisons.
-    fn quick(&self) -> Result<TdxClaims, VerifyError> {
-        self.pck.refuse_foreign()?;
-        documents::tcb_info_statement(self)?;
-        documents::qe_identity_statement(self)?;
-        signatures::qe_report_commitment(self.evidence)?;
-        td::attributes(self.evidence, &self.options)?;
-        td::xfam(self.evidence)?;
-        td::service_td(self.evidence)?;
-        library::verify(self)
+    /// What follows when every rung has passed. The two that decide about claims are asked again.
+    fn claims(&self) -> Result<TdxClaims, VerifyError> {
+        let body = &self.evidence.quote().body;
+        let platform = &self.pck.platform;
+        let tcb = tcb::verdict(self)?;
+        let attributes_profile = td::attributes(self.evidence, &self.options)?;
+        let tcb_info = &self.endorsements.tcb_info().parsed;
+        let qe_identity = &self.endorsements.qe_identity().parsed;
+        Ok(TdxClaims {
+            mrtd: body.mrtd,
+            rtmr0: body.rtmr[0],
+            rtmr1: body.rtmr[1],
+            rtmr2: body.rtmr[2],
+            rtmr3: body.rtmr[3],
+            mrconfigid: body.mrconfigid,
+            mrowner: body.mrowner,
+            mrownerconfig: body.mrownerconfig,
+            mrseam: body.mrseam,
+            td_attributes: body.td_attributes,
+            attributes_profile,
+            xfam: body.xfam,
+            tee_tcb_svn: body.tee_tcb_svn,
+            report_data: body.report_data,
+            tcb_status: tcb.status,
+            tcb_date: tcb.tcb_date,
+            advisory_ids: tcb.advisory_ids,
+            fmspc: platform.fmspc,
+            ppid: platform.ppid,
+            platform_instance: platform.instance,
+            pck_flags: platform.flags,
+            tcb_evaluation_data_number: tcb_info
+                .tcb_evaluation_data_number
+                .min(qe_identity.tcb_evaluation_data_number),
+            collateral: CollateralWindow {
+                issued: tcb_info.issue_date.min(qe_identity.issue_date),
+                expires: self.expires(),
+            },
+            //= attestation/SPEC.md#1
+            //# A Verifier MUST show the use of an anchor other than the vendor's in its claims (`root`).
+            root: self.pck.anchor.used.clone(),
+        })
     }
 
-    /// The lowest rung that fails.
-    fn first_failure(&self) -> Option<VerifyError> {
-        RUNGS.iter().find_map(|(_, check)| check(self).err())
+    /// The earliest end of validity among everything that was verified.
+    fn expires(&self) -> UnixTime {
+        let pck = &self.pck;
+        let tcb_info = self.endorsements.tcb_info();
+        let qe_identity = self.endorsements.qe_identity();
+        let documents = [tcb_info.parsed.next_update, qe_identity.parsed.next_update];
+        let lists = [self.endorsements.root_list(), self.endorsements.pck_list()];
+        let signers = [&tcb_info.signer, &qe_identity.signer];
+        let certificates = [&pck.anchor.link as &_, &pck.chain.leaf]
+            .into_iter()
+            .chain(&pck.chain.rest)
+            .chain(signers.into_iter().flatten().map(|chain| &chain.leaf));
+        let ends = documents
+            .into_iter()
+            .chain(lists.into_iter().flatten().map(UnverifiedList::next_update))
+            .chain(certificates.map(|link| link.not_after()));
+        ends.min().unwrap_or(UnixTime(0))
     }
 }
 
+/// Climbs from the bottom to the claims; the first rung that fails ends it. `expected` is what the
+/// caller wants the TD to have signed: a challenge, or on Azure the digest of the vTPM's data.
 pub(super) fn verify(
     evidence: &TdxEvidence,
     endorsements: &EndorsementBundle,
@@ -119,8 +168,36 @@ pub(super) fn verify(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Result<TdxClaims, VerifyError> {
-    let climb = Climb::prepare(evidence, endorsements, anchors, now, *options)?;
-    let claims = climb.quick().map_err(|refusal| climb.first_failure().unwrap_or(refusal))?;
+    climb(evidence, endorsements, anchors, expected, now, *options, Signatures::default())
+}
+
+/// As [`verify`], with a memory of good signatures.
+pub(super) fn verify_cached(
+    evidence: &TdxEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+    cache: &SignatureCache,
+) -> Result<TdxClaims, VerifyError> {
+    climb(evidence, endorsements, anchors, expected, now, *options, Signatures::with(cache))
+}
+
+fn climb(
+    evidence: &TdxEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: VerifyOptions,
+    signatures: Signatures<'_>,
+) -> Result<TdxClaims, VerifyError> {
+    let climb = Climb::prepare(evidence, endorsements, anchors, now, options, signatures)?;
+    for (_, check) in &RUNGS {
+        check(&climb)?;
+    }
+    let claims = climb.claims()?;
     // T18, last: only what hardware signed is worth comparing.
     //= attestation/SPEC.md#1
     //# A Verifier MUST compare all 64 bytes of the report data in constant time.
@@ -130,5 +207,6 @@ pub(super) fn verify(
             got: hex::encode(claims.report_data.0),
         });
     }
+    climb.signatures.keep();
     Ok(claims)
 }

@@ -3,27 +3,23 @@
 //! Rungs T2 and T3. Intel "PCK Certificate and CRL Profile Specification", §1.3 (certificate) and
 //! §2 (revocation lists).
 
-use dcap_qvl::configs::RingConfig;
-use dcap_qvl::intel::parse_pck_extension_with;
-
-use crate::claims::{Fmspc, Ppid};
+use crate::claims::{AnchorUsed, Fmspc};
+use crate::endorsement::intel::{PCK_LIST, ROOT_LIST};
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::{Anchor, TrustAnchors};
-use crate::verifier::chain::{Chain, Link, RevocationList};
+use crate::verifier::chain::{Chain, Link, RevocationError, RevocationList, UnverifiedList};
 use crate::verifier::error::VerifyError;
+use crate::verifier::profile::{self, Role};
+use crate::verifier::signature_cache::Signatures;
 use crate::verifier::tdx::Climb;
+use crate::verifier::tdx::pck_extension::PckExtension;
 
 /// The PCK certificate of a quote, parsed, with the anchor that its chain will be held against.
 pub(super) struct PckCertificate {
     pub(super) chain: Chain,
     pub(super) anchor: Anchor,
-    pub(super) anchor_link: Link,
-    pub(super) fmspc: Fmspc,
-    pub(super) ppid: Ppid,
-    pub(super) pce_id: Vec<u8>,
-    pub(super) cpu_svn: [u8; 16],
-    pub(super) pce_svn: u16,
+    pub(super) platform: PckExtension,
 }
 
 impl PckCertificate {
@@ -33,42 +29,38 @@ impl PckCertificate {
         anchors: &TrustAnchors,
     ) -> Result<Self, VerifyError> {
         let parsed = Chain::parse_pem(&evidence.quote().signature.pck_chain_pem);
-        let chain = parsed.map_err(|source| VerifyError::PckChain {
-            anchor: crate::claims::AnchorUsed::Vendor,
-            source,
-        })?;
+        let chain = parsed
+            .map_err(|source| VerifyError::PckChain { anchor: AnchorUsed::Vendor, source })?;
         let anchor = anchors.for_intel_chain(&chain);
-        let anchor_link = Link::parse(&anchor.der)
-            .map_err(|source| VerifyError::PckChain { anchor: anchor.used.clone(), source })?;
-        let extension = parse_pck_extension_with::<RingConfig>(&chain.leaf.der)
-            .map_err(|_| VerifyError::PckExtension { member: "SGX extension" })?;
-        let ppid: [u8; 16] =
-            extension.ppid.try_into().map_err(|_| VerifyError::PckExtension { member: "PPID" })?;
-        Ok(Self {
-            chain,
-            anchor,
-            anchor_link,
-            fmspc: Fmspc(extension.fmspc),
-            ppid: Ppid(ppid),
-            pce_id: extension.pce_id,
-            cpu_svn: extension.cpu_svn,
-            pce_svn: extension.pce_svn,
-        })
+        let platform = PckExtension::of(&chain.leaf.certificate)
+            .map_err(|member| VerifyError::PckExtension { member })?;
+        Ok(Self { chain, anchor, platform })
     }
+}
 
-    /// T2, the half that the library leaves out: nothing in the chain but the path and the anchor.
-    pub(super) fn refuse_foreign(&self) -> Result<(), VerifyError> {
-        self.chain
-            .refuse_foreign(&self.anchor_link)
-            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
-    }
+/// T2: from the PCK certificate to the anchor, by certificates that may stand there, and nothing else
+/// in the chain.
+pub(super) fn verify_chain(climb: &Climb<'_>) -> Result<(), VerifyError> {
+    path(&climb.pck, climb.now, &climb.signatures).map(drop)
+}
 
-    /// T2: from the PCK certificate to the anchor.
-    pub(super) fn verify_chain(&self, now: UnixTime) -> Result<Vec<&Link>, VerifyError> {
-        self.chain
-            .verify(&self.anchor_link, now)
-            .map_err(|source| VerifyError::PckChain { anchor: self.anchor.used.clone(), source })
+/// T2, and the certificates between the PCK certificate and the anchor, nearest to the leaf first.
+fn path<'a>(
+    pck: &'a PckCertificate,
+    now: UnixTime,
+    signatures: &Signatures<'_>,
+) -> Result<Vec<&'a Link>, VerifyError> {
+    let anchor = &pck.anchor.link;
+    let refused = |source| VerifyError::PckChain { anchor: pck.anchor.used.clone(), source };
+    let intermediates = pck.chain.verify_with(anchor, now, signatures).map_err(refused)?;
+    profile::certificate(&pck.chain.leaf, Role::Leaf).map_err(refused)?;
+    for (below, intermediate) in intermediates.iter().enumerate() {
+        profile::certificate(intermediate, Role::Ca { below }).map_err(refused)?;
     }
+    let root = Role::Ca { below: intermediates.len() };
+    profile::certificate(anchor, root).map_err(refused)?;
+    pck.chain.refuse_foreign(anchor).map_err(refused)?;
+    Ok(intermediates)
 }
 
 /// What a genuine PCK certificate says about which Endorsements its platform needs.
@@ -86,45 +78,50 @@ pub(crate) fn platform(
     now: UnixTime,
 ) -> Result<Platform, VerifyError> {
     let pck = PckCertificate::parse(evidence, anchors)?;
-    pck.verify_chain(now)?;
-    pck.refuse_foreign()?;
-    Ok(Platform { fmspc: pck.fmspc, issuer: pck.chain.leaf.issuer().to_string() })
+    path(&pck, now, &Signatures::default())?;
+    Ok(Platform { fmspc: pck.platform.fmspc, issuer: pck.chain.leaf.issuer().to_string() })
 }
 
 /// T3: neither the PCK certificate, nor its CA, nor a signer of documents is revoked, and the lists
 /// that say so are signed and current.
 pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
     let pck = &climb.pck;
-    let collateral = climb.endorsements.collateral();
+    let root = &pck.anchor.link;
     let refused = |subject| move |source| VerifyError::Revocation { subject, source };
 
-    let root_list = RevocationList::verify(
-        "root CA's revocation list",
-        &collateral.root_ca_crl,
-        &pck.anchor_link,
-        climb.now,
-    )
-    .map_err(refused("the PCK CA and the TCB signer"))?;
-    root_list.refuse_listed(&pck.anchor_link).map_err(refused("the root CA"))?;
+    let root_list = current(climb, ROOT_LIST, climb.endorsements.root_list(), root)
+        .map_err(refused("the PCK CA and the TCB signer"))?;
+    root_list.refuse_listed(root).map_err(refused("the root CA"))?;
 
-    let intermediates = pck.verify_chain(climb.now)?;
+    let intermediates = path(pck, climb.now, &climb.signatures)?;
     // The list of the PCK certificate's own issuer; an issuer above it is on the root's list.
-    let issuer = intermediates.first().copied().unwrap_or(&pck.anchor_link);
-    let pck_list =
-        RevocationList::verify("PCK CA's revocation list", &collateral.pck_crl, issuer, climb.now)
-            .map_err(refused("the PCK certificate"))?;
+    let issuer = intermediates.first().copied().unwrap_or(root);
+    let pck_list = current(climb, PCK_LIST, climb.endorsements.pck_list(), issuer)
+        .map_err(refused("the PCK certificate"))?;
     pck_list.refuse_listed(&pck.chain.leaf).map_err(refused("the PCK certificate"))?;
     for intermediate in intermediates {
         root_list.refuse_listed(intermediate).map_err(refused("the PCK CA"))?;
     }
-    for (pem, subject) in [
-        (&collateral.tcb_info_issuer_chain, "the TCB info's signer"),
-        (&collateral.qe_identity_issuer_chain, "the QE identity's signer"),
+    for (signer, subject) in [
+        (&climb.endorsements.tcb_info().signer, "the TCB info's signer"),
+        (&climb.endorsements.qe_identity().signer, "the QE identity's signer"),
     ] {
         // A chain that can't be read is refused by T4 or T5, with its name.
-        if let Ok(chain) = Chain::parse_pem(pem.as_bytes()) {
+        if let Ok(chain) = signer {
             root_list.refuse_listed(&chain.leaf).map_err(refused(subject))?;
         }
     }
     Ok(())
+}
+
+fn current<'a>(
+    climb: &Climb<'_>,
+    name: &'static str,
+    list: &'a Result<UnverifiedList, RevocationError>,
+    issuer: &Link,
+) -> Result<RevocationList<'a>, RevocationError> {
+    let list = list.as_ref().map_err(Clone::clone)?;
+    let verified = list.verify(issuer, climb.now, &climb.signatures)?;
+    profile::list(name, list, issuer)?;
+    Ok(verified)
 }

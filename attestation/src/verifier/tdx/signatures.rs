@@ -6,7 +6,8 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::evidence::TdxEvidence;
 use crate::verifier::error::VerifyError;
-use crate::verifier::tdx::pck::PckCertificate;
+use crate::verifier::signature_cache::{Object, sha256};
+use crate::verifier::tdx::Climb;
 
 /// The fields of the quoting enclave's report that the QE identity speaks about.
 pub(super) struct QeReport {
@@ -40,8 +41,8 @@ impl QeReport {
     }
 }
 
-/// T6, first half: the QE report commits to the attestation key, and to nothing else. The library
-/// leaves the last 32 bytes alone; here they have to be zero.
+/// T6, first half: the QE report commits to the attestation key, and to nothing else: the last 32
+/// bytes are zero.
 pub(super) fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -56,18 +57,26 @@ pub(super) fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyE
     Ok(())
 }
 
-/// T6, second half: the PCK key signed the QE report.
-pub(super) fn qe_report_signature(
-    evidence: &TdxEvidence,
-    pck: &PckCertificate,
-) -> Result<(), VerifyError> {
-    let signature = &evidence.quote().signature;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.chain.leaf.public_key())
-        .verify(signature.qe_report.as_slice(), &signature.qe_report_signature)
-        .map_err(|_| VerifyError::QeReportSignature)
+/// T6, second half: the PCK key signed the QE report. It stays the same for all quotes of a quoting
+/// enclave until the host restarts it, so it may be remembered.
+pub(super) fn qe_report_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
+    let signature = &climb.evidence.quote().signature;
+    let pck = &climb.pck.chain.leaf;
+    let report = signature.qe_report.as_slice();
+    let compute = || {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.public_key())
+            .verify(report, &signature.qe_report_signature)
+            .is_ok()
+    };
+    let digest = sha256(report);
+    let object = Object::Detached(&digest, &signature.qe_report_signature);
+    match climb.signatures.verify(pck.digest(), object, compute) {
+        true => Ok(()),
+        false => Err(VerifyError::QeReportSignature),
+    }
 }
 
-/// T7: the attestation key signed header and body.
+/// T7: the attestation key signed header and body. Computed every time: no two quotes are the same.
 pub(super) fn quote_signature(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
     let mut point = [0x04; 65];

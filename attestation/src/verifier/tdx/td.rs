@@ -1,9 +1,9 @@
 //! What the quote says about the TD itself, apart from measurements: rungs T1, T9, T10 and T12.
 
-use crate::claims::TdAttributes;
+use crate::claims::{AttributesProfile, TdAttributes};
 use crate::evidence::TdxEvidence;
 use crate::verifier::error::VerifyError;
-use crate::verifier::{DebugGuests, VerifyOptions};
+use crate::verifier::{DebugGuests, ParavisorTds, VerifyOptions};
 
 /// Vendor id of Intel's quoting enclave: 939a7233-f79c-4ca9-940a-0db3957f0607.
 const INTEL_QE_VENDOR_ID: [u8; 16] = [
@@ -31,11 +31,12 @@ pub(super) fn header(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// T9: the host can neither read nor move the TD, and no bit is set that we don't know.
+/// T9: the host can neither read nor move the TD, and no bit is set that we don't know. Says which of
+/// the two shapes the attributes have.
 pub(super) fn attributes(
     evidence: &TdxEvidence,
     options: &VerifyOptions,
-) -> Result<(), VerifyError> {
+) -> Result<AttributesProfile, VerifyError> {
     let attributes = evidence.quote().body.td_attributes;
     match options.debug_guests {
         DebugGuests::Refuse if attributes.is_debug() => {
@@ -50,10 +51,17 @@ pub(super) fn attributes(
     if bits != 0 {
         return Err(VerifyError::ReservedAttributes { attributes, bits });
     }
-    if attributes.bits() & TdAttributes::SEPT_VE_DISABLE == 0 {
-        return Err(VerifyError::SeptVeDisable { attributes });
+    if attributes.bits() & TdAttributes::SEPT_VE_DISABLE != 0 {
+        return Ok(AttributesProfile::Standard);
     }
-    Ok(())
+    match options.paravisor_tds {
+        ParavisorTds::InsecureAccept if attributes.is_zero() => {
+            Ok(AttributesProfile::AzureParavisor)
+        }
+        ParavisorTds::InsecureAccept | ParavisorTds::Refuse => {
+            Err(VerifyError::SeptVeDisable { attributes })
+        }
+    }
 }
 
 /// T10: only CPU state that we know, and the part that every TD has.

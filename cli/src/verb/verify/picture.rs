@@ -19,6 +19,7 @@ fn rung_row(rung: &RungOutcome) -> [Cell; 4] {
     let (tone, mark, remark) = match &rung.outcome {
         Outcome::Passed => (Tone::Good, "✓", Cell::from("")),
         Outcome::Failed(reason) => (Tone::Bad, "✗", Cell::new(Tone::Bad, &reason.code)),
+        Outcome::Waived(reason) => (Tone::Bad, "!", Cell::new(Tone::Bad, &reason.code)),
         Outcome::NotReached => (Tone::Dim, "·", Cell::new(Tone::Dim, "not reached")),
         Outcome::NotApplicable(why) => (Tone::Dim, "–", Cell::new(Tone::Dim, why)),
     };
