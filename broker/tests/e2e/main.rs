@@ -3,6 +3,7 @@
 
 mod admin;
 mod conformance;
+mod endorsements;
 mod harness;
 mod refusals;
 mod release;
