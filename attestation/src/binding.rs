@@ -7,6 +7,7 @@
 //! ```text
 //! RCAR       SHA-384(canonical runtime data) ‖ 16 zero bytes          (rcar::canonical)
 //! endpoint   SHA-512(frames: label, nonce, key, manifest, config, level, value)   (here)
+//! RA-TLS     SHA-512(frames: label, key, not before, not after)       (ra_tls)
 //! ```
 //! Against: Evidence made for one purpose and shown for another (the label and the two digest
 //! functions keep them apart), replay (nonce), a key the TEE does not hold (key digest), and, at
@@ -152,18 +153,24 @@ impl ReportBinding<'_> {
             self.channel.level().as_str().as_bytes(),
             self.channel.value(),
         ];
-        let mut hash = Context::new(&SHA512);
-        for frame in frames {
-            // Each frame has at most 32 bytes; the conversion cannot lose anything.
-            hash.update(&(frame.len() as u32).to_be_bytes());
-            hash.update(frame);
-        }
-        let mut bytes = [0; REPORT_DATA_LEN];
-        for (to, from) in bytes.iter_mut().zip(hash.finish().as_ref()) {
-            *to = *from;
-        }
-        ReportData(bytes)
+        framed(&frames)
     }
+}
+
+/// SHA-512 over frames: the length as big-endian `u32`, then the bytes. The first frame is the label
+/// that keeps one use of report data from every other.
+pub(crate) fn framed(frames: &[&[u8]]) -> ReportData {
+    let mut hash = Context::new(&SHA512);
+    for frame in frames {
+        // Each frame has at most 32 bytes; the conversion cannot lose anything.
+        hash.update(&(frame.len() as u32).to_be_bytes());
+        hash.update(frame);
+    }
+    let mut bytes = [0; REPORT_DATA_LEN];
+    for (to, from) in bytes.iter_mut().zip(hash.finish().as_ref()) {
+        *to = *from;
+    }
+    ReportData(bytes)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | Attestation Result on its way (§4.2) | [`ear`] | tokens: issued for verified claims, verified for a Relying Party |
 //! | freshness by nonce (§10.2) | [`challenge`] | the 32 random bytes that a Verifier sends |
 //! | key binding | [`binding`], [`report`] | what REPORT_DATA commits to; the report that clients verify |
+//! | Evidence in certificates | [`ra_tls`] | issue and verify RA-TLS leaves |
 //! | Relying Party as client (§4.1) | [`peer`] | who is at the other end of a TLS connection |
 //! | background-check model (§5.2) | [`rcar`] | the KBS protocol as messages and states without IO |
 //!
@@ -57,6 +58,7 @@ pub mod endorsement;
 pub mod evidence;
 pub mod limits;
 pub mod peer;
+pub mod ra_tls;
 pub mod rcar;
 pub mod reason;
 pub mod reference_value;

@@ -77,3 +77,10 @@ pub const MAX_TOKEN_SUBMODS: usize = 64;
 pub const MAX_TOKEN_ANCHORS: usize = 16;
 /// A JWK set in bytes.
 pub const MAX_TOKEN_KEYS_LEN: usize = 64 * 1024;
+/// One certificate with Evidence in it (RA-TLS), DER in bytes. A TLS stack takes 64 KiB at most.
+pub const MAX_RA_TLS_CERTIFICATE_LEN: usize = 56 * 1024;
+/// The extension with the Evidence, in bytes. A TDX quote takes 10 KiB, an SNP report with chain 25 KiB.
+pub const MAX_RA_TLS_EXTENSION_LEN: usize = 48 * 1024;
+/// Longest time for which a certificate with Evidence may be valid, in seconds: its Evidence cannot be
+/// fresher than that. A week.
+pub const MAX_RA_TLS_VALIDITY_SECONDS: u64 = 7 * 24 * 3600;
