@@ -30,7 +30,7 @@
 //! | [`appraise`](VerifiedConnection::appraise) | [`AttestedConnection`] | and that is what was expected |
 //!
 //! [`attest`](ProvisionalConnection::attest) goes all the way. Clients that can't use an exporter value
-//! get a weaker proof, and have to ask for it by name: [`relayable`].
+//! get a weaker proof, and have to ask for it by name: [`relayable`], [`ra_tls`].
 //!
 //! docs/guides/clients.md says which level protects against what.
 
@@ -38,6 +38,7 @@ mod address;
 mod connection;
 mod error;
 pub mod known_peers;
+pub mod ra_tls;
 pub mod relayable;
 mod tls;
 
