@@ -13,8 +13,8 @@
 use std::sync::Arc;
 
 use adyton_attestation::peer::{Expectations, PeerRefusal, PeerTrust};
-pub use adyton_attestation::ra_tls::{RaTlsError, RaTlsPeer, RaTlsRules};
 use adyton_attestation::ra_tls::verify_certificate;
+pub use adyton_attestation::ra_tls::{RaTlsError, RaTlsPeer, RaTlsRules};
 use adyton_attestation::{Reason, UnixTime};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -58,7 +58,9 @@ pub enum RaTlsRefusal {
     #[error(transparent)]
     Certificate(#[from] RaTlsError),
     /// More certificates than the leaf, which nobody would look at.
-    #[error("the leaf comes with {got} more certificates; a certificate with evidence stands alone")]
+    #[error(
+        "the leaf comes with {got} more certificates; a certificate with evidence stands alone"
+    )]
     Chain {
         /// How many more.
         got: usize,
@@ -130,17 +132,17 @@ impl RaTlsVerifier {
         now: rustls_pki_types::UnixTime,
     ) -> Result<(), rustls::Error> {
         let now = UnixTime(now.as_secs());
-        let admitted = self.verify(leaf, more.len(), now).and_then(|peer| {
-            match &self.at_handshake {
+        let admitted =
+            self.verify(leaf, more.len(), now).and_then(|peer| match &self.at_handshake {
                 AtHandshake::GenuineOnly => Ok(()),
-                AtHandshake::Appraise(expectations) => peer
-                    .appraise(expectations, now)
-                    .map(|_| ())
-                    .map_err(RaTlsRefusal::Expectations),
-            }
-        });
+                AtHandshake::Appraise(expectations) => {
+                    peer.appraise(expectations, now).map(|_| ()).map_err(RaTlsRefusal::Expectations)
+                }
+            });
         admitted.map_err(|refusal| {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(
+                refusal,
+            ))))
         })
     }
 

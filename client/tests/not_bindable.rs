@@ -130,7 +130,8 @@ async fn a_resumed_connection_is_not_taken_over() {
 #[tokio::test]
 async fn our_own_configuration_never_resumes() {
     let versions = [&rustls::version::TLS13];
-    let (client, server) = (provisional_config(&ClientIdentity::Anonymous).unwrap(), server(&versions));
+    let (client, server) =
+        (provisional_config(&ClientIdentity::Anonymous).unwrap(), server(&versions));
     for _ in 0..2 {
         let stream = handshake(Arc::clone(&client), Arc::clone(&server)).await.unwrap();
         ProvisionalConnection::over(stream, "localhost:1").await.expect("a whole handshake");

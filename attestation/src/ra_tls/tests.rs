@@ -17,7 +17,7 @@ use crate::challenge::Nonce;
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::Tee;
 use crate::limits::{MAX_RA_TLS_EXTENSION_LEN, MAX_RA_TLS_VALIDITY_SECONDS};
-use crate::peer::{ExpectedDigest, Expectations, PeerTrust, PinnedInstance, Pins};
+use crate::peer::{Expectations, ExpectedDigest, PeerTrust, PinnedInstance, Pins};
 use crate::reference_value::ReferenceValues;
 use crate::verifier::{TrustAnchors, VerifyError};
 
@@ -204,9 +204,8 @@ fn evidence_over_another_key_or_other_dates_is_refused() {
 fn dates_are_kept_and_long_validity_is_refused() {
     let key = key();
     let certificate = good(&key);
-    let at = |now: u64| {
-        verify_certificate(&certificate, &trust(), RaTlsRules::default(), UnixTime(now))
-    };
+    let at =
+        |now: u64| verify_certificate(&certificate, &trust(), RaTlsRules::default(), UnixTime(now));
     assert!(matches!(at(NOW.0 - HOUR - 1), Err(RaTlsError::NotYetValid { .. })));
     assert!(matches!(at(NOW.0 + HOUR + 1), Err(RaTlsError::Expired { .. })));
     at(NOW.0 + HOUR).unwrap();
@@ -255,10 +254,7 @@ fn evidence_made_for_one_purpose_never_serves_another() {
     let purposes = [
         ("endpoint, certificate", endpoint(ChannelBinding::Certificate).report_data()),
         ("endpoint, channel", endpoint(ChannelBinding::Exporter([4; 32])).report_data()),
-        (
-            "rcar",
-            crate::rcar::canonical::primary_report_data(&nonce.to_base64url(), &rcar_key, ""),
-        ),
+        ("rcar", crate::rcar::canonical::primary_report_data(&nonce.to_base64url(), &rcar_key, "")),
         ("the key alone", ReportData::from_runtime_data_digest(&[0; 48])),
         ("ra-tls", binding(&key).report_data()),
     ];
@@ -280,11 +276,11 @@ fn evidence_made_for_one_purpose_never_serves_another() {
 #[test]
 fn each_way_of_being_no_wrapper_is_refused_as_what_it_is() {
     type Is = fn(&ExtensionError) -> bool;
-    let utf8 = |text: &str| {
-        der::Encode::to_der(&der::asn1::Utf8StringRef::new(text).unwrap()).unwrap()
-    };
+    let utf8 =
+        |text: &str| der::Encode::to_der(&der::asn1::Utf8StringRef::new(text).unwrap()).unwrap();
     let payload = URL_SAFE_NO_PAD.encode(r#"{"tee":"tdx","evidence":{}}"#);
-    let record = |kind: &str, value: &str, rest: &str| utf8(&format!("[\"{kind}\",\"{value}\"{rest}]"));
+    let record =
+        |kind: &str, value: &str, rest: &str| utf8(&format!("[\"{kind}\",\"{value}\"{rest}]"));
     let good = record(MEDIA_TYPE, &payload, ",4");
     CertificateEvidence::parse(&good).unwrap();
     let mut printable = good.clone();
@@ -350,10 +346,7 @@ fn an_expectation_that_a_certificate_cannot_meet_is_a_reason_against() {
         ]
     );
     let pins = Pins::OneOf(vec![PinnedInstance::ServingKey([0; 32])]);
-    assert_eq!(
-        codes(Expectations { pins, ..expectations() }),
-        ["instance.serving-key instance"]
-    );
+    assert_eq!(codes(Expectations { pins, ..expectations() }), ["instance.serving-key instance"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::evidence::{Evidence, EvidenceError};
 use crate::limits::{
     MAX_RA_TLS_CERTIFICATE_LEN, MAX_RA_TLS_EXTENSION_LEN, MAX_RA_TLS_VALIDITY_SECONDS,
 };
-use crate::peer::{ExpectedDigest, Expectations, Instance, PeerRefusal, PeerTrust};
+use crate::peer::{Expectations, ExpectedDigest, Instance, PeerRefusal, PeerTrust};
 use crate::ra_tls::{CertificateEvidence, ExtensionError, RaTlsBinding};
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
