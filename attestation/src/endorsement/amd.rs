@@ -1,5 +1,332 @@
 //! AMD's statements about processors: intermediate keys (ASK, ASVK), revocation lists, VCEKs and VLEKs.
+//!
+//! In: certificates and lists in DER. Out: [`AmdEndorsements`], sorted by what each certificate says it
+//! is for, so that the Verifier finds the one that a report needs. Nothing is verified here, and what a
+//! certificate says decides nothing but which one is tried.
+//!
+//! Layout: AMD 57230, tables 8 to 11 (names and extensions of VCEK and VLEK).
+
+use std::fmt;
+use std::sync::Arc;
+
+use der::Decode as _;
+use der::asn1::ObjectIdentifier;
+use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
+
+use crate::endorsement::EndorsementError;
+use crate::endorsement::fetch::{AmdSigner, AmdTcb, ChipId, KdsProduct};
+use crate::endorsement::item::Validity;
+use crate::endorsement::x509::{certificate_validity, crl_validity};
+use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CRL_LEN, MAX_ENDORSEMENT_ENTRIES};
+
+const BOOTLOADER_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
+const TEE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
+const SNP_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
+const MICROCODE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
+const FMC_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
+const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
+
+/// What one of AMD's certificates says that it is. Its names and extensions, unverified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AmdCertificateKind {
+    /// ARK: the root of a product. Never an anchor because it is here.
+    Root(KdsProduct),
+    /// ASK or ASVK of a product.
+    Intermediate(KdsProduct, AmdSigner),
+    /// VCEK: one processor at one TCB.
+    Vcek {
+        /// The product.
+        product: KdsProduct,
+        /// Contents of the extension hwID.
+        hardware_id: Vec<u8>,
+        /// The TCB.
+        tcb: AmdTcb,
+    },
+    /// VLEK: the processors of a cloud at one TCB.
+    Vlek {
+        /// The product.
+        product: KdsProduct,
+        /// The TCB.
+        tcb: AmdTcb,
+    },
+}
+
+impl fmt::Display for AmdCertificateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(product) => write!(f, "ARK of {}", product.as_str()),
+            Self::Intermediate(product, AmdSigner::Vcek) => {
+                write!(f, "ASK of {}", product.as_str())
+            }
+            Self::Intermediate(product, AmdSigner::Vlek) => {
+                write!(f, "ASVK of {}", product.as_str())
+            }
+            Self::Vcek { product, hardware_id, tcb } => {
+                let id: String = hex::encode(hardware_id).chars().take(132).collect();
+                write!(f, "VCEK of {} {id} {tcb}", product.as_str())
+            }
+            Self::Vlek { product, tcb } => write!(f, "VLEK of {} {tcb}", product.as_str()),
+        }
+    }
+}
+
+/// One certificate with its exact bytes.
+#[derive(Clone, Debug)]
+pub struct AmdCertificate {
+    kind: AmdCertificateKind,
+    der: Vec<u8>,
+    validity: Validity,
+}
+
+/// The revocation list of one product's ARK, with its exact bytes.
+#[derive(Clone, Debug)]
+pub struct AmdRevocationList {
+    product: KdsProduct,
+    der: Vec<u8>,
+    validity: Option<Validity>,
+}
 
 /// AMD's statements. Parsed, unverified.
 #[derive(Clone, Debug, Default)]
-pub struct AmdEndorsements {}
+pub struct AmdEndorsements {
+    certificates: Vec<Arc<AmdCertificate>>,
+    lists: Vec<Arc<AmdRevocationList>>,
+}
+
+impl AmdCertificate {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooLarge`], [`Member`](EndorsementError::Member) when it is not a certificate
+    /// of AMD's for SEV-SNP.
+    pub fn parse(der: Vec<u8>) -> Result<Self, EndorsementError> {
+        bounded("AMD certificate", der.len(), MAX_CERTIFICATE_LEN)?;
+        let wrong = || EndorsementError::Member {
+            member: "amd.certificates",
+            expected: "an ARK, ASK, ASVK, VCEK or VLEK in DER",
+        };
+        let certificate = Certificate::from_der(&der).map_err(|_| wrong())?;
+        let kind = kind(&certificate).ok_or_else(wrong)?;
+        let validity = certificate_validity(&der).ok_or_else(wrong)?;
+        Ok(Self { kind, der, validity })
+    }
+
+    /// What it says that it is.
+    #[must_use]
+    pub fn kind(&self) -> &AmdCertificateKind {
+        &self.kind
+    }
+
+    /// Its exact bytes, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Its dates.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+}
+
+impl AmdRevocationList {
+    /// Reads a list in DER.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooLarge`], [`Member`](EndorsementError::Member) when it is not the list of an
+    /// ARK.
+    pub fn parse(der: Vec<u8>) -> Result<Self, EndorsementError> {
+        bounded("AMD revocation list", der.len(), MAX_CRL_LEN)?;
+        let wrong = || EndorsementError::Member {
+            member: "amd.revocation_lists",
+            expected: "the revocation list of an ARK in DER",
+        };
+        let list: CertificateList = CertificateList::from_der(&der).map_err(|_| wrong())?;
+        let issuer = list.tbs_cert_list.issuer.to_string();
+        let product = common_name(&issuer).and_then(|name| name.strip_prefix("ARK-"));
+        let product = product.and_then(KdsProduct::of_name).ok_or_else(wrong)?;
+        let validity = crl_validity(&der);
+        Ok(Self { product, der, validity })
+    }
+
+    /// The product whose ARK it says it is of.
+    #[must_use]
+    pub fn product(&self) -> KdsProduct {
+        self.product
+    }
+
+    /// Its exact bytes, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Its dates; `None` when it has no `nextUpdate`.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
+    }
+}
+
+impl AmdEndorsements {
+    /// Adds a certificate, unless it is there byte for byte.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooLarge`] when there are as many as allowed.
+    pub fn add_certificate(&mut self, certificate: AmdCertificate) -> Result<(), EndorsementError> {
+        self.share_certificate(Arc::new(certificate))
+    }
+
+    /// Adds a list, unless it is there byte for byte.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooLarge`] when there are as many as allowed.
+    pub fn add_list(&mut self, list: AmdRevocationList) -> Result<(), EndorsementError> {
+        self.share_list(Arc::new(list))
+    }
+
+    /// Adds everything of `other` that is not there byte for byte.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooLarge`] when together they are more than allowed.
+    pub fn merge(mut self, other: Self) -> Result<Self, EndorsementError> {
+        for certificate in other.certificates {
+            self.share_certificate(certificate)?;
+        }
+        for list in other.lists {
+            self.share_list(list)?;
+        }
+        Ok(self)
+    }
+
+    /// All certificates, in the order of the file.
+    pub fn certificates(&self) -> impl Iterator<Item = &AmdCertificate> {
+        self.certificates.iter().map(|certificate| &**certificate)
+    }
+
+    /// All revocation lists, in the order of the file.
+    pub fn lists(&self) -> impl Iterator<Item = &AmdRevocationList> {
+        self.lists.iter().map(|list| &**list)
+    }
+
+    /// ASKs or ASVKs of a product, of any date.
+    pub fn intermediates(
+        &self,
+        product: KdsProduct,
+        signer: AmdSigner,
+    ) -> impl Iterator<Item = &AmdCertificate> {
+        self.certificates()
+            .filter(move |c| c.kind == AmdCertificateKind::Intermediate(product, signer))
+    }
+
+    /// VCEKs of a processor at a TCB, of any date.
+    pub fn vceks(
+        &self,
+        product: KdsProduct,
+        chip_id: ChipId,
+        tcb: AmdTcb,
+    ) -> impl Iterator<Item = &AmdCertificate> {
+        self.certificates().filter(move |certificate| match &certificate.kind {
+            AmdCertificateKind::Vcek { product: of, hardware_id, tcb: at } => {
+                *of == product && *at == tcb && hardware_id.ends_with(chip_id.hardware_id(product))
+            }
+            AmdCertificateKind::Root(_)
+            | AmdCertificateKind::Intermediate(..)
+            | AmdCertificateKind::Vlek { .. } => false,
+        })
+    }
+
+    /// VLEKs of a product at a TCB, of any date. There is one for each cloud.
+    pub fn vleks(&self, product: KdsProduct, tcb: AmdTcb) -> impl Iterator<Item = &AmdCertificate> {
+        self.certificates().filter(move |c| c.kind == AmdCertificateKind::Vlek { product, tcb })
+    }
+
+    /// Revocation lists of a product, of any date.
+    pub fn lists_of(&self, product: KdsProduct) -> impl Iterator<Item = &AmdRevocationList> {
+        self.lists().filter(move |list| list.product == product)
+    }
+
+    /// Keeps what these say.
+    pub(super) fn retain(
+        mut self,
+        certificate: impl Fn(&AmdCertificate) -> bool,
+        list: impl Fn(&AmdRevocationList) -> bool,
+    ) -> Self {
+        self.certificates.retain(|one| certificate(one));
+        self.lists.retain(|one| list(one));
+        self
+    }
+
+    fn share_certificate(&mut self, one: Arc<AmdCertificate>) -> Result<(), EndorsementError> {
+        if self.certificates.iter().all(|known| known.der != one.der) {
+            let count = self.certificates.len().saturating_add(1);
+            bounded("number of AMD certificates", count, MAX_ENDORSEMENT_ENTRIES)?;
+            self.certificates.push(one);
+        }
+        Ok(())
+    }
+
+    fn share_list(&mut self, one: Arc<AmdRevocationList>) -> Result<(), EndorsementError> {
+        if self.lists.iter().all(|known| known.der != one.der) {
+            let count = self.lists.len().saturating_add(1);
+            bounded("number of AMD revocation lists", count, MAX_ENDORSEMENT_ENTRIES)?;
+            self.lists.push(one);
+        }
+        Ok(())
+    }
+}
+
+fn kind(certificate: &Certificate) -> Option<AmdCertificateKind> {
+    let tbs = certificate.tbs_certificate();
+    let (subject, issuer) = (tbs.subject().to_string(), tbs.issuer().to_string());
+    let subject = common_name(&subject)?;
+    let of_issuer = |prefix| KdsProduct::of_name(common_name(&issuer)?.strip_prefix(prefix)?);
+    if subject == "SEV-VCEK" {
+        return Some(AmdCertificateKind::Vcek {
+            product: of_issuer("SEV-")?,
+            hardware_id: extension(certificate, HARDWARE_ID)?.to_vec(),
+            tcb: tcb(certificate)?,
+        });
+    }
+    if subject == "SEV-VLEK" {
+        let product = of_issuer("SEV-VLEK-")?;
+        return Some(AmdCertificateKind::Vlek { product, tcb: tcb(certificate)? });
+    }
+    if let Some(product) = subject.strip_prefix("ARK-") {
+        return KdsProduct::of_name(product).map(AmdCertificateKind::Root);
+    }
+    let (product, signer) = match subject.strip_prefix("SEV-VLEK-") {
+        Some(product) => (product, AmdSigner::Vlek),
+        None => (subject.strip_prefix("SEV-")?, AmdSigner::Vcek),
+    };
+    Some(AmdCertificateKind::Intermediate(KdsProduct::of_name(product)?, signer))
+}
+
+fn tcb(certificate: &Certificate) -> Option<AmdTcb> {
+    let spl = |oid| extension(certificate, oid).and_then(|value| u8::from_der(value).ok());
+    Some(AmdTcb {
+        fmc: spl(FMC_SPL),
+        bootloader: spl(BOOTLOADER_SPL)?,
+        tee: spl(TEE_SPL)?,
+        snp: spl(SNP_SPL)?,
+        microcode: spl(MICROCODE_SPL)?,
+    })
+}
+
+fn extension(certificate: &Certificate, oid: ObjectIdentifier) -> Option<&[u8]> {
+    let mut all = certificate.tbs_certificate().extensions()?.iter();
+    all.find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes())
+}
+
+fn common_name(name: &str) -> Option<&str> {
+    name.split([',', '+']).find_map(|part| part.trim().strip_prefix("CN="))
+}
+
+fn bounded(what: &'static str, got: usize, limit: usize) -> Result<(), EndorsementError> {
+    if got > limit {
+        return Err(EndorsementError::TooLarge { what, got, limit });
+    }
+    Ok(())
+}

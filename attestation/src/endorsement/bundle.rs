@@ -124,7 +124,7 @@ impl EndorsementBundle {
                 limit("number of platform types", self.intel.len(), MAX_ENDORSEMENT_ENTRIES)?;
             }
         }
-        let amd = amd_json::merge(self.amd, other.amd)?;
+        let amd = self.amd.merge(other.amd)?;
         let nvidia = nvidia_json::merge(self.nvidia, other.nvidia)?;
         Ok(Self { intel: self.intel, amd, nvidia })
     }

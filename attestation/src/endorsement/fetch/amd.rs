@@ -3,19 +3,13 @@
 
 use std::fmt;
 
-use der::Decode as _;
-use der::asn1::ObjectIdentifier;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use x509_cert::Certificate;
 
 use super::answer::{Answer, AnswerError};
 use super::part::Part;
-use crate::endorsement::x509::{crl_issuer, crl_validity};
-use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CHAIN_CERTIFICATES, MAX_CRL_LEN};
-
-/// Extension hwID of a VCEK. AMD 57230, table 11.
-const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
+use crate::endorsement::amd::{AmdCertificate, AmdCertificateKind, AmdRevocationList};
+use crate::limits::MAX_CHAIN_CERTIFICATES;
 
 /// A name under which the KDS answers. Parts with another code name answer under that of their
 /// silicon: Bergamo and Siena under Genoa.
@@ -83,13 +77,6 @@ impl AmdSigner {
             Self::Vlek => "vlek",
         }
     }
-
-    fn common_name(self, product: KdsProduct) -> String {
-        match self {
-            Self::Vcek => format!("SEV-{}", product.as_str()),
-            Self::Vlek => format!("SEV-VLEK-{}", product.as_str()),
-        }
-    }
 }
 
 /// CHIP_ID of a report.
@@ -98,7 +85,7 @@ pub struct ChipId(pub [u8; 64]);
 
 impl ChipId {
     /// The bytes that name a processor of a product: Turin's are the first eight.
-    fn hardware_id(&self, product: KdsProduct) -> &[u8] {
+    pub(in crate::endorsement) fn hardware_id(&self, product: KdsProduct) -> &[u8] {
         match product {
             KdsProduct::Milan | KdsProduct::Genoa => &self.0,
             KdsProduct::Turin => self.0.first_chunk::<8>().map_or(&self.0, |head| &head[..]),
@@ -148,7 +135,7 @@ pub(super) fn chain(
     signer: AmdSigner,
     answer: &Answer,
 ) -> Result<Part, AnswerError> {
-    const EXPECTED: &str = "a PEM chain of two certificates";
+    const EXPECTED: &str = "a PEM chain of two certificates of AMD's";
     let wrong = || AnswerError::contents(EXPECTED, &answer.body);
     let mut certificates = Vec::new();
     for der in CertificateDer::pem_slice_iter(&answer.body) {
@@ -156,68 +143,57 @@ pub(super) fn chain(
         if certificates.len() == MAX_CHAIN_CERTIFICATES {
             return Err(wrong());
         }
-        certificates.push(der.to_vec());
+        certificates.push(AmdCertificate::parse(der.to_vec()).map_err(|_| wrong())?);
     }
     let [intermediate, root] = certificates.as_slice() else {
         return Err(wrong());
     };
-    let names = [signer.common_name(product), format!("ARK-{}", product.as_str())];
-    for (der, expected) in [intermediate, root].into_iter().zip(names) {
-        let certificate = certificate(der).ok_or_else(wrong)?;
-        named(&certificate.tbs_certificate().subject().to_string(), expected)?;
-    }
+    about(intermediate, &AmdCertificateKind::Intermediate(product, signer))?;
+    about(root, &AmdCertificateKind::Root(product))?;
+    let certificates = certificates.iter().map(|one| one.der().to_vec()).collect();
     Ok(Part::AmdChain { product, signer, certificates })
 }
 
 pub(super) fn crl(product: KdsProduct, answer: &Answer) -> Result<Part, AnswerError> {
-    let wrong = || AnswerError::contents("a revocation list in DER", &answer.body);
-    if answer.body.len() > MAX_CRL_LEN {
-        return Err(AnswerError::TooLarge { what: "the revocation list", limit: MAX_CRL_LEN });
+    let wrong = |_| AnswerError::contents("the revocation list of an ARK in DER", &answer.body);
+    let list = AmdRevocationList::parse(answer.body.clone()).map_err(wrong)?;
+    if list.product() != product {
+        let named = |product: KdsProduct| format!("ARK-{}", product.as_str());
+        return Err(AnswerError::Subject { expected: named(product), got: named(list.product()) });
     }
-    let issuer = crl_issuer(&answer.body).ok_or_else(wrong)?;
-    crl_validity(&answer.body).ok_or_else(wrong)?;
-    named(&issuer, format!("ARK-{}", product.as_str()))?;
     Ok(Part::AmdCrl { product, der: answer.body.clone() })
 }
 
 pub(super) fn vcek(
     product: KdsProduct,
     chip_id: &ChipId,
+    tcb: AmdTcb,
     answer: &Answer,
 ) -> Result<Part, AnswerError> {
-    let wrong = || AnswerError::contents("a certificate in DER", &answer.body);
-    let certificate = certificate(&answer.body).ok_or_else(wrong)?;
-    let tbs = certificate.tbs_certificate();
-    named(&tbs.subject().to_string(), "SEV-VCEK".to_owned())?;
-    named(&tbs.issuer().to_string(), AmdSigner::Vcek.common_name(product))?;
+    let wrong = |_| AnswerError::contents("a VCEK in DER", &answer.body);
+    let certificate = AmdCertificate::parse(answer.body.clone()).map_err(wrong)?;
     // Raw bytes in new certificates, an OCTET STRING in others: in both they are the last.
-    let hardware_id = tbs
-        .extensions()
-        .and_then(|all| all.iter().find(|extension| extension.extn_id == HARDWARE_ID))
-        .map(|extension| extension.extn_value.as_bytes());
     let expected = chip_id.hardware_id(product);
-    if !hardware_id.is_some_and(|id| id.ends_with(expected)) {
-        let got = hardware_id.map_or_else(|| "no processor".to_owned(), hex::encode);
-        let got = got.chars().take(160).collect();
-        return Err(AnswerError::Subject { expected: hex::encode(expected), got });
-    }
+    let hardware_id = match certificate.kind() {
+        AmdCertificateKind::Vcek { hardware_id, .. } if hardware_id.ends_with(expected) => {
+            hardware_id
+        }
+        AmdCertificateKind::Vcek { .. }
+        | AmdCertificateKind::Root(_)
+        | AmdCertificateKind::Intermediate(..)
+        | AmdCertificateKind::Vlek { .. } => expected,
+    };
+    let wanted = AmdCertificateKind::Vcek { product, hardware_id: hardware_id.to_vec(), tcb };
+    about(&certificate, &wanted)?;
     Ok(Part::AmdVcek { product, der: answer.body.clone() })
 }
 
-/// Whether a distinguished name has this common name.
-fn named(name: &str, expected: String) -> Result<(), AnswerError> {
-    let wanted = format!("CN={expected}");
-    if name.split([',', '+']).any(|part| part.trim() == wanted) {
+/// Whether a certificate is of the kind that was asked for.
+fn about(got: &AmdCertificate, expected: &AmdCertificateKind) -> Result<(), AnswerError> {
+    if got.kind() == expected {
         return Ok(());
     }
-    Err(AnswerError::Subject { expected, got: name.chars().take(200).collect() })
-}
-
-fn certificate(der: &[u8]) -> Option<Certificate> {
-    if der.len() > MAX_CERTIFICATE_LEN {
-        return None;
-    }
-    Certificate::from_der(der).ok()
+    Err(AnswerError::Subject { expected: expected.to_string(), got: got.kind().to_string() })
 }
 
 #[cfg(test)]

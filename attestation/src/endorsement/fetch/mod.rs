@@ -134,7 +134,7 @@ impl Statement {
             Self::IntelQeIdentity => intel::qe_identity(answer),
             Self::AmdChain(product, signer) => amd::chain(*product, *signer, answer),
             Self::AmdCrl(product) => amd::crl(*product, answer),
-            Self::AmdVcek { product, chip_id, .. } => amd::vcek(*product, chip_id, answer),
+            Self::AmdVcek { product, chip_id, tcb } => amd::vcek(*product, chip_id, *tcb, answer),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Statement;
 use super::intel::PckCa;
 use crate::claims::Fmspc;
-use crate::endorsement::{EndorsementBundle, IntelEndorsements};
+use crate::endorsement::{EndorsementBundle, IntelEndorsements, Validity};
 use crate::evidence::azure::AzureHardware;
 use crate::evidence::{Evidence, SnpEvidence, TdxEvidence};
 use crate::unix_time::UnixTime;
@@ -61,10 +61,8 @@ fn of_snp(_snp: &SnpEvidence) -> Vec<Statement> {
 /// Intel's is one whole: when a part of it has expired, all of it is wanted again.
 #[must_use]
 pub fn missing(wanted: &[Statement], bundle: &EndorsementBundle, now: UnixTime) -> Vec<Statement> {
-    let intel_counts = |fmspc: Fmspc| {
-        let validity = bundle.select(fmspc, now).and_then(IntelEndorsements::validity);
-        validity.is_some_and(|validity| validity.issued <= now && now < validity.expires)
-    };
+    let intel_counts =
+        |fmspc: Fmspc| counts(bundle.select(fmspc, now).and_then(IntelEndorsements::validity), now);
     let intel_is_there = wanted.iter().all(|statement| match statement {
         Statement::IntelTcbInfo(fmspc) => intel_counts(*fmspc),
         Statement::IntelPckCrl(_)
@@ -79,7 +77,22 @@ pub fn missing(wanted: &[Statement], bundle: &EndorsementBundle, now: UnixTime) 
         | Statement::IntelPckCrl(_)
         | Statement::IntelRootCrl
         | Statement::IntelQeIdentity => !intel_is_there,
-        Statement::AmdChain(..) | Statement::AmdCrl(_) | Statement::AmdVcek { .. } => true,
+        Statement::AmdChain(product, signer) => {
+            let mut all = bundle.amd().intermediates(*product, *signer);
+            !all.any(|certificate| counts(Some(certificate.validity()), now))
+        }
+        Statement::AmdCrl(product) => {
+            let mut all = bundle.amd().lists_of(*product);
+            !all.any(|list| counts(list.validity(), now))
+        }
+        Statement::AmdVcek { product, chip_id, tcb } => {
+            let mut all = bundle.amd().vceks(*product, *chip_id, *tcb);
+            !all.any(|certificate| counts(Some(certificate.validity()), now))
+        }
     };
     wanted.iter().filter(is_missing).cloned().collect()
+}
+
+fn counts(validity: Option<Validity>, now: UnixTime) -> bool {
+    validity.is_some_and(|validity| validity.issued <= now && now < validity.expires)
 }

@@ -226,8 +226,14 @@ pub fn vcek(product: &str, hardware_id: &[u8]) -> Vec<u8> {
     leaf.distinguished_name = rcgen::DistinguishedName::new();
     leaf.distinguished_name.push(DnType::OrganizationName, "Advanced Micro Devices");
     leaf.distinguished_name.push(DnType::CommonName, "SEV-VCEK");
-    let oid = [1, 3, 6, 1, 4, 1, 3704, 1, 4];
-    leaf.custom_extensions = vec![CustomExtension::from_oid_content(&oid, hardware_id.to_vec())];
+    let extension = |last: &[u64], content| {
+        CustomExtension::from_oid_content(&[&[1, 3, 6, 1, 4, 1, 3704, 1], last].concat(), content)
+    };
+    // The TCB that `stand::vcek_of` asks for, each level a DER INTEGER.
+    let levels = [(1, 9), (2, 0), (3, 23), (8, 72)];
+    leaf.custom_extensions = vec![extension(&[4], hardware_id.to_vec())];
+    let levels = levels.map(|(number, level)| extension(&[3, number], vec![2, 1, level]));
+    leaf.custom_extensions.extend(levels);
     let key = KeyPair::generate().expect("key");
     leaf.signed_by(&key, &issuer).expect("signed").der().to_vec()
 }
