@@ -6,9 +6,8 @@
 //! byte order of the quote, so that no two can be swapped and no length can be wrong.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::binding::ReportData;
 use crate::evidence::Tee;
@@ -21,7 +20,11 @@ mod tdx;
 
 pub use azure::{AzureClaims, AzureHardwareClaims, TdProfile};
 pub use gpu::{GpuClaims, GpuRevocation, Nvdec0};
-pub use snp::SnpClaims;
+pub use snp::{
+    ChipId, CpuId, FirmwareVersion, GuestPolicy, HostData, KeyInfo, LaunchId, PlatformInfo,
+    ReportId, SigningKey, SnpClaims, SnpProduct, SnpRevocation, SnpTcb, TcbComponent,
+    UnknownSnpProduct,
+};
 pub use tdx::{AttributesProfile, PckFlag, PckFlags, PlatformInstance};
 
 /// A text was not the expected number of bytes in hex.
@@ -48,42 +51,45 @@ macro_rules! hex_bytes {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&hex::encode(self.0))
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self)
             }
         }
 
-        impl FromStr for $name {
-            type Err = HexError;
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::claims::HexError;
 
-            fn from_str(text: &str) -> Result<Self, HexError> {
+            fn from_str(text: &str) -> Result<Self, $crate::claims::HexError> {
                 let mut bytes = [0; $len];
                 hex::decode_to_slice(text, &mut bytes)
-                    .map_err(|_| HexError { expected: $len, got: text.len() })?;
+                    .map_err(|_| $crate::claims::HexError { expected: $len, got: text.len() })?;
                 Ok(Self(bytes))
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text: String = ::serde::Deserialize::deserialize(deserializer)?;
+                text.parse().map_err(::serde::de::Error::custom)
             }
         }
     };
 }
+
+pub(crate) use hex_bytes;
 
 hex_bytes! {
     /// A SHA-384 measurement register of a TD: MRTD, an RTMR, MRCONFIGID and their like.

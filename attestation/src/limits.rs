@@ -84,3 +84,6 @@ pub const MAX_RA_TLS_EXTENSION_LEN: usize = 48 * 1024;
 /// Longest time for which a certificate with Evidence may be valid, in seconds: its Evidence cannot be
 /// fresher than that. A week.
 pub const MAX_RA_TLS_VALIDITY_SECONDS: u64 = 7 * 24 * 3600;
+/// The certificate table that a host hands to an SNP guest, in bytes. Linux takes at most 16 KiB
+/// (`SEV_FW_BLOB_MAX_SIZE`), in whole pages.
+pub const MAX_CERTIFICATE_TABLE_LEN: usize = 16 * 1024;
