@@ -371,7 +371,10 @@ const ATTESTATION_KEY_ID: &str = "HCLAkPub";
 impl VarData {
     fn parse(bytes: &[u8]) -> Result<Self, HclFormatError> {
         let refused = |member, expected| Err(HclFormatError::VarData { member, expected });
-        let Ok(json) = serde_json::from_slice::<VarDataJson>(bytes) else {
+        // Text first: in members that are skipped serde_json would let other bytes pass.
+        let json = std::str::from_utf8(bytes).ok();
+        let Some(json) = json.and_then(|text| serde_json::from_str::<VarDataJson>(text).ok())
+        else {
             return refused("var-data", "a JSON object with `keys`");
         };
         if json.keys.len() > MAX_HCL_KEYS {

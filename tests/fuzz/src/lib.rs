@@ -34,10 +34,12 @@ macro_rules! targets {
 targets! {
     attestation_report
     attestation_token
+    azure_evidence
     coco_answer
     endorsement_bundle
     evidence_file
     gpu_evidence
+    hcl_report
     jwe_reply
     kbs_evidence
     model_file
@@ -51,4 +53,5 @@ targets! {
     sealed_manifest
     sealed_model
     tee_public_key
+    tpm_structures
 }

@@ -200,10 +200,13 @@ macro_rules! properties {
 
 properties! {
     attestation_report
+    attestation_token
+    azure_evidence
     coco_answer
     endorsement_bundle
     evidence_file
     gpu_evidence
+    hcl_report
     jwe_reply
     kbs_evidence
     model_file
@@ -217,6 +220,7 @@ properties! {
     sealed_manifest
     sealed_model
     tee_public_key
+    tpm_structures
 }
 
 #[test]

@@ -172,6 +172,15 @@ fn a_key_that_is_stated_twice_is_refused() {
 }
 
 #[test]
+fn var_data_that_are_no_text_are_refused() {
+    let mut text = var_data().to_string().into_bytes();
+    let at = text.windows(4).position(|four| four == b"sign").expect("key_ops");
+    text[at] = 0x80;
+    let bytes = report(REPORT_TYPE_SNP, &text);
+    assert!(matches!(refusal(&bytes), HclFormatError::VarData { member: "var-data", .. }));
+}
+
+#[test]
 fn var_data_of_an_old_paravisor_state_no_user_data() {
     let mut old = var_data();
     old.as_object_mut().expect("an object").remove("user-data");
