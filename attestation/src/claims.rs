@@ -18,7 +18,7 @@ mod gpu;
 mod snp;
 mod tdx;
 
-pub use azure::{AzureClaims, AzureHardwareClaims, TdProfile};
+pub use azure::{AzureClaims, AzureHardwareClaims};
 pub use gpu::{GpuClaims, GpuRevocation, Nvdec0};
 pub use snp::{
     ChipId, CpuId, FirmwareVersion, GuestPolicy, HostData, KeyInfo, LaunchId, PlatformInfo,

@@ -4,8 +4,9 @@
 use adyton_attestation::claims::{AzureHardwareClaims, Claims};
 use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
-    AppraisalPolicy, Evidence, Ladder, ReferenceValues, ReportData, Tee, TrustAnchors, UnixTime,
-    Verified, VerifyError, appraise, replay, verify,
+    AppraisalPolicy, Evidence, Ladder, ParavisorTds, ReferenceValues, ReportData, Tee,
+    TrustAnchors, UnixTime, Verified, VerifyError, VerifyOptions, appraise, replay, verify,
+    verify_with,
 };
 use adyton_fake_tee::{ATTRIBUTE_DEBUG, ATTRIBUTE_SEPT_VE_DISABLE, TdProfile};
 use base64::Engine as _;
@@ -112,6 +113,33 @@ fn the_hardwares_own_rungs_refuse_under_the_vtpm() {
     let vendor = TrustAnchors::vendor();
     let refused = verify(&evidence, &BUNDLE, &vendor, &expected(), UnixTime(NOW));
     assert!(matches!(refused, Err(VerifyError::PckChain { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_paravisors_td_verifies_on_request_and_says_so() {
+    let verdict = |td_attributes: u64| {
+        let td = TdProfile { td_attributes, ..TdProfile::default() };
+        let json = Machine { td, ..Machine::default() }.evidence();
+        let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
+        let options = VerifyOptions {
+            paravisor_tds: ParavisorTds::InsecureAccept,
+            ..VerifyOptions::default()
+        };
+        verify_with(&evidence, &BUNDLE, &ANCHORS, &expected(), UnixTime(NOW), &options)
+    };
+    let verified = verdict(0).expect("a verdict");
+    let json = serde_json::to_value(verified.get()).expect("JSON");
+    assert_eq!(json["hardware"]["attributes_profile"], "azure-paravisor");
+    // A policy that says nothing about paravisors refuses it.
+    let refused = appraise(verified, &[], &AppraisalPolicy::default(), UnixTime(NOW));
+    let reasons = refused.map(|_| ()).expect_err("a refusal").reasons;
+    assert!(reasons.iter().any(|reason| reason.code == "azure.paravisor-td"), "{reasons:?}");
+    // Zero, and nothing else.
+    let pks = verdict(1 << 30).map(|_| ());
+    assert!(matches!(pks, Err(VerifyError::SeptVeDisable { .. })), "{pks:?}");
+    let strict = verdict(ATTRIBUTE_SEPT_VE_DISABLE).expect("a verdict");
+    let json = serde_json::to_value(strict.get()).expect("JSON");
+    assert_eq!(json["hardware"]["attributes_profile"], "standard");
 }
 
 #[test]

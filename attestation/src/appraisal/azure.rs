@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::appraisal::{AppraisalPolicy, PolicyError, Register, joined, reason, snp, tdx};
-use crate::claims::{AzureClaims, AzureHardwareClaims, Measurement, Pcr, TdProfile, TdxClaims};
+use crate::claims::{
+    AttributesProfile, AzureClaims, AzureHardwareClaims, Measurement, Pcr, TdxClaims,
+};
 use crate::evidence::Tee;
 use crate::reason::Reason;
 use crate::reference_value::{AzureReferenceValues, PcrIndex, ReferenceValues};
@@ -88,10 +90,10 @@ pub(super) fn appraise(
         }
         AzureHardwareClaims::Tdx(hardware) => {
             tdx::rules(hardware, policy, now, &mut reasons);
+            profile(hardware, policy, &mut reasons);
             Tee::AzTdxVtpm
         }
     };
-    profile(claims, policy, &mut reasons);
     version(claims, policy, &mut reasons);
     let matched = references_match(tee, claims, references, policy, &mut reasons);
     match matched {
@@ -101,15 +103,15 @@ pub(super) fn appraise(
 }
 
 /// T9 once more: the Verifier may have let a paravisor's TD through, on request.
-fn profile(claims: &AzureClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
-    match claims.td_profile {
-        TdProfile::NotApplicable | TdProfile::Strict => {}
-        TdProfile::InsecureParavisor if policy.azure.insecure_accept_paravisor_td => {}
-        TdProfile::InsecureParavisor => reasons.push(reason(
+fn profile(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    match claims.attributes_profile {
+        AttributesProfile::Standard => {}
+        AttributesProfile::AzureParavisor if policy.azure.insecure_accept_paravisor_td => {}
+        AttributesProfile::AzureParavisor => reasons.push(reason(
             "azure.paravisor-td",
             "T9",
-            "TD profile",
-            ("SEPT_VE_DISABLE = 1", "SEPT_VE_DISABLE = 0"),
+            "TD attributes",
+            ("SEPT_VE_DISABLE = 1", format!("SEPT_VE_DISABLE = 0 ({})", claims.td_attributes)),
             "Azure launches TDs so: use `az-snp-vtpm`, or read what `insecure_accept_paravisor_td` in [appraisal.azure] gives away and set it",
         )),
     }

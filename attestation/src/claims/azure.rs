@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::binding::ReportData;
-use crate::claims::{Pcr, SnpClaims, TdAttributes, TdxClaims, report_data_as_hex};
+use crate::claims::{Pcr, SnpClaims, TdxClaims, report_data_as_hex};
 use crate::evidence::azure::PCR_COUNT;
 use crate::evidence::hcl::SecureBoot;
 
@@ -15,8 +15,6 @@ use crate::evidence::hcl::SecureBoot;
 pub struct AzureClaims {
     /// What the hardware reported about the VM with its paravisor.
     pub hardware: AzureHardwareClaims,
-    /// Whether the TD is one that only the paravisor profile admits.
-    pub td_profile: TdProfile,
     /// The TPM quote's qualifying data, zero-padded; what the Verifier expected.
     #[serde(serialize_with = "report_data_as_hex")]
     pub report_data: ReportData,
@@ -45,38 +43,6 @@ pub enum AzureHardwareClaims {
     Snp(Box<SnpClaims>),
     /// TDX.
     Tdx(Box<TdxClaims>),
-}
-
-/// Which rules for TD attributes the machine meets.
-//
-//= attestation/SPEC.md#9.2
-//# A Verifier MUST show in its claims that a TD met the paravisor profile only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TdProfile {
-    /// Not a TD.
-    NotApplicable,
-    /// Those for every TD.
-    Strict,
-    /// Only those for Azure's paravisor: SEPT_VE_DISABLE is off. Verified on request alone
-    /// ([`ParavisorTds::InsecureAccept`](crate::ParavisorTds::InsecureAccept)).
-    InsecureParavisor,
-}
-
-impl TdProfile {
-    /// The profile that verified hardware claims meet.
-    #[must_use]
-    pub fn of(hardware: &AzureHardwareClaims) -> Self {
-        match hardware {
-            AzureHardwareClaims::Snp(_) => Self::NotApplicable,
-            AzureHardwareClaims::Tdx(claims) => {
-                match claims.td_attributes.bits() & TdAttributes::SEPT_VE_DISABLE {
-                    0 => Self::InsecureParavisor,
-                    _ => Self::Strict,
-                }
-            }
-        }
-    }
 }
 
 fn by_index<S: Serializer>(pcrs: &[Pcr; PCR_COUNT], serializer: S) -> Result<S::Ok, S::Error> {

@@ -148,9 +148,11 @@ pub fn verify_cached(
             tdx::verify_cached(tdx, endorsements, anchors, expected, now, options, cache)
                 .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims))))
         }
-        Evidence::Snp(_) | Evidence::Azure(_) => {
-            verify_with(evidence, endorsements, anchors, expected, now, options)
+        Evidence::Azure(azure) => {
+            azure::verify_cached(azure, endorsements, anchors, expected, now, options, cache)
+                .map(Verified::assertion)
         }
+        Evidence::Snp(_) => verify_with(evidence, endorsements, anchors, expected, now, options),
     }
 }
 

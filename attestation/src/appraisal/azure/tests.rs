@@ -48,7 +48,6 @@ fn td(attributes: u64) -> TdxClaims {
 fn machine(hardware: TdxClaims) -> AzureClaims {
     let hardware = AzureHardwareClaims::Tdx(Box::new(hardware));
     AzureClaims {
-        td_profile: TdProfile::of(&hardware),
         hardware,
         report_data: ReportData([0; 64]),
         evidence_version: 2,
@@ -194,8 +193,11 @@ fn a_td_register_that_a_paravisor_does_not_use_has_to_be_zero() {
 #[test]
 fn a_paravisors_td_is_accepted_by_its_own_key_alone() {
     let claims = machine(td(0));
-    assert_eq!(claims.td_profile, TdProfile::InsecureParavisor);
-    assert_eq!(codes(&claims, set(), &policy()), one("azure.paravisor-td", "TD profile"));
+    assert_eq!(codes(&claims, set(), &policy()), one("azure.paravisor-td", "TD attributes"));
+    // The key for TDs outside Azure's vTPM is another one.
+    let mut other = policy();
+    other.tdx.insecure_accept_paravisor_tds = true;
+    assert_eq!(codes(&claims, set(), &other), one("azure.paravisor-td", "TD attributes"));
     let mut frank = policy();
     frank.azure.insecure_accept_paravisor_td = true;
     let matched = appraise(&claims, &[ReferenceValues::Azure(set())], &frank, NOW);

@@ -12,12 +12,12 @@
 //! quoted with, parts of several machines put together, a hardware report from before the challenge.
 
 use crate::binding::ReportData;
-use crate::claims::{AzureClaims, AzureHardwareClaims, Claims, Pcr, TdProfile};
+use crate::claims::{AzureClaims, AzureHardwareClaims, Claims, Pcr};
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::AzureEvidence;
 use crate::evidence::azure::{AzureEvidenceVersion, AzureHardware};
 use crate::unix_time::UnixTime;
-use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions, snp, tdx};
+use crate::verifier::{SignatureCache, TrustAnchors, VerifyError, VerifyOptions, snp, tdx};
 
 mod error;
 mod replay;
@@ -34,20 +34,44 @@ pub(super) fn verify(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Result<Claims, VerifyError> {
+    climb(evidence, expected, |committed| match evidence.hardware() {
+        AzureHardware::Snp(snp) => snp::verify(snp, endorsements, anchors, committed, now, options)
+            .map(|claims| AzureHardwareClaims::Snp(Box::new(claims))),
+        AzureHardware::Tdx(tdx) => tdx::verify(tdx, endorsements, anchors, committed, now, options)
+            .map(|claims| AzureHardwareClaims::Tdx(Box::new(claims))),
+    })
+}
+
+/// As [`verify`], with a memory of good signatures for the hardware's ladder.
+pub(super) fn verify_cached(
+    evidence: &AzureEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+    cache: &SignatureCache,
+) -> Result<Claims, VerifyError> {
+    climb(evidence, expected, |committed| match evidence.hardware() {
+        AzureHardware::Snp(snp) => snp::verify(snp, endorsements, anchors, committed, now, options)
+            .map(|claims| AzureHardwareClaims::Snp(Box::new(claims))),
+        AzureHardware::Tdx(tdx) => {
+            tdx::verify_cached(tdx, endorsements, anchors, committed, now, options, cache)
+                .map(|claims| AzureHardwareClaims::Tdx(Box::new(claims)))
+        }
+    })
+}
+
+/// All rungs, with the hardware's ladder over the report data that it is given.
+fn climb(
+    evidence: &AzureEvidence,
+    expected: &ReportData,
+    hardware: impl FnOnce(&ReportData) -> Result<AzureHardwareClaims, VerifyError>,
+) -> Result<Claims, VerifyError> {
+    rungs::var_data(evidence)?;
     //= attestation/SPEC.md#9
     //# A Verifier MUST climb the whole ladder of the hardware under a vTPM.
-    rungs::var_data(evidence)?;
-    let committed = rungs::commitment(evidence.hcl());
-    let hardware = match evidence.hardware() {
-        AzureHardware::Snp(snp) => {
-            let claims = snp::verify(snp, endorsements, anchors, &committed, now, options)?;
-            AzureHardwareClaims::Snp(Box::new(claims))
-        }
-        AzureHardware::Tdx(tdx) => {
-            let claims = tdx::verify(tdx, endorsements, anchors, &committed, now, options)?;
-            AzureHardwareClaims::Tdx(Box::new(claims))
-        }
-    };
+    let hardware = hardware(&rungs::commitment(evidence.hcl()))?;
     rungs::quote(evidence)?;
     rungs::user_data(evidence)?;
     // A5, last: only what the TPM signed is worth comparing.
@@ -60,7 +84,6 @@ fn claims(evidence: &AzureEvidence, hardware: AzureHardwareClaims) -> Claims {
     let attest = &evidence.quote().attest;
     let var_data = evidence.hcl().var_data();
     let claims = Box::new(AzureClaims {
-        td_profile: TdProfile::of(&hardware),
         report_data: evidence.report_data(),
         evidence_version: match evidence.version() {
             AzureEvidenceVersion::V1 => 1,
