@@ -87,3 +87,5 @@ pub const MAX_RA_TLS_VALIDITY_SECONDS: u64 = 7 * 24 * 3600;
 /// The certificate table that a host hands to an SNP guest, in bytes. Linux takes at most 16 KiB
 /// (`SEV_FW_BLOB_MAX_SIZE`), in whole pages.
 pub const MAX_CERTIFICATE_TABLE_LEN: usize = 16 * 1024;
+/// One policy in Rego, in bytes. Trustee's default has 12 KiB.
+pub const MAX_REGO_LEN: usize = 64 * 1024;

@@ -5,6 +5,7 @@
 //! nothing else can make, or every reason against. No IO, no clock.
 //! Against: a key released under another key's policy, to another TEE key, or later than decided.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use adyton_attestation::rcar::{ResourcePath, TeePublicKey};
@@ -12,6 +13,7 @@ use adyton_attestation::{
     AttestationResult, Claims, GpuClaims, Reason, ReferenceValues, ReleasePolicy, UnixTime,
     Verified, appraise_with_devices,
 };
+use adyton_rego::{Subject, judge};
 use adyton_sealed_weights::KeyId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +54,8 @@ pub struct KeyRequest {
     pub key: KeyId,
     /// The key that was bound into the verified Evidence.
     pub tee_key: TeePublicKey,
+    /// The query of the request, by name, for policies that look at it.
+    pub query: BTreeMap<String, String>,
 }
 
 /// Permission to release one key, once, to one TEE key.
@@ -150,16 +154,18 @@ impl KeyRules {
 
 /// Appraises the claims under the rules of the key, then decides.
 ///
-/// Steps: 1. there is a policy; 2. all its Reference Values exist; 3. the claims meet it
-/// ([`appraise_with_devices`]); 4. [`decide`].
+/// Steps: 1. there is a policy; 2. all its Reference Values exist; 3. its policies in Rego agree
+/// ([`judge`]); 4. the claims meet its typed rules ([`appraise_with_devices`]); 5. [`decide`].
+/// `annotated` are the claims as Rego sees them.
 ///
 /// # Errors
-/// [`Denied`] from the first step that fails, with all its reasons.
+/// [`Denied`] from the first step that fails, with all its reasons; those of 3 and 4 together.
 pub fn appraise_and_decide(
     request: KeyRequest,
     rules: &KeyRules,
     verified: Verified<Claims>,
     devices: &[Verified<GpuClaims>],
+    annotated: &Value,
     now: UnixTime,
 ) -> Result<(ReleasePermit, Verified<Claims>), Denied> {
     // 1.
@@ -178,18 +184,37 @@ pub fn appraise_and_decide(
         return Err(Denied { reasons, verified });
     }
     // 3.
-    let result = match appraise_with_devices(verified, devices, references, &policy.appraisal, now)
-    {
-        Ok(result) => result,
-        Err(refusal) => {
+    let objections = match &policy.rego {
+        None => Ok(()),
+        Some(rego) => {
+            let subject = Subject {
+                claims: verified.get(),
+                evidence: annotated,
+                resource: &request.resource,
+                query: request.query.clone(),
+                references,
+                now,
+            };
+            judge(rego, &subject)
+        }
+    };
+    // 4. Asked whatever the other said, so that the owner reads all that is wrong.
+    let appraised = appraise_with_devices(verified, devices, references, &policy.appraisal, now);
+    let result = match (appraised, objections) {
+        (Ok(result), Ok(())) => result,
+        (Ok(result), Err(reasons)) => {
+            return Err(Denied { reasons, verified: result.into_verified() });
+        }
+        (Err(refusal), objections) => {
             let mut reasons = refusal.reasons;
+            reasons.extend(objections.err().into_iter().flatten());
             if reasons.is_empty() {
                 reasons.push(unexplained());
             }
             return Err(Denied { reasons, verified: refusal.verified });
         }
     };
-    // 4.
+    // 5.
     decide(request, policy, result, now)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use adyton_attestation::rcar::ResourcePath;
 use adyton_attestation::{PolicyError, ReleasePolicy};
+use adyton_rego::{RegoPolicy, RegoRefusal};
 
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::decision::KeyRules;
@@ -26,6 +27,9 @@ pub enum PolicyStoreError {
     /// The policy asks for what this broker never does.
     #[error("`insecure_allow_debug` is not offered: whoever runs the host reads a debug TD")]
     DebugNotOffered,
+    /// A policy in Rego can't be used.
+    #[error("`rego` of the release policy was refused")]
+    Rego(#[source] RegoRefusal),
     /// The change could not be recorded.
     #[error("the release policy was not set")]
     Journal(#[from] JournalError),
@@ -63,7 +67,8 @@ impl PolicyStore {
     ///
     /// # Errors
     /// In this order: [`PolicyStoreError::Malformed`], [`Key`](PolicyStoreError::Key),
-    /// [`DebugNotOffered`](PolicyStoreError::DebugNotOffered), then journal and store.
+    /// [`DebugNotOffered`](PolicyStoreError::DebugNotOffered), [`Rego`](PolicyStoreError::Rego), then
+    /// journal and store.
     pub fn set(&self, toml: &str, actor: &str) -> Result<ReleasePolicy, PolicyStoreError> {
         let policy = ReleasePolicy::parse_toml(toml)?;
         let resource = ResourcePath::from_uri(&policy.key).map_err(PolicyStoreError::Key)?;
@@ -71,6 +76,11 @@ impl PolicyStore {
         // hopes for less would only seem to work.
         if policy.appraisal.insecure_allow_debug {
             return Err(PolicyStoreError::DebugNotOffered);
+        }
+        if let Some(rego) = &policy.rego {
+            for text in [&rego.attestation, &rego.resource].into_iter().flatten() {
+                RegoPolicy::parse(text).map_err(PolicyStoreError::Rego)?;
+            }
         }
         let entry = AuditEntry::new(AuditEvent::PolicySet, resource.to_uri(), actor)
             .with("digest", policy.digest());

@@ -16,6 +16,7 @@ use adyton_attestation::rcar::TeePublicKey;
 use adyton_attestation::rcar::server::AwaitingAttestation;
 use adyton_attestation::{Claims, GpuClaims, Verified};
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use crate::config::SessionLimits;
 
@@ -99,6 +100,8 @@ pub struct OpenChallenge {
 pub struct AttestedSession {
     /// The claims; taken out while a key is decided about, and put back.
     pub verified: Mutex<Option<Verified<Claims>>>,
+    /// The claims in Trustee's layout and what they are bound to: the input of policies in Rego.
+    pub annotated: Value,
     /// The GPUs that the guest proved over the same nonce.
     pub devices: Vec<Verified<GpuClaims>>,
     /// The key that was bound into the Evidence: the only one that secrets are encrypted to.

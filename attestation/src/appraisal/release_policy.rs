@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::appraisal::policy::digest_of;
-use crate::appraisal::{AppraisalPolicy, PolicyError};
+use crate::appraisal::{AppraisalPolicy, PolicyError, RegoRules};
 use crate::limits::MAX_POLICY_LEN;
 use crate::rcar::ResourcePath;
 
@@ -31,6 +31,9 @@ pub struct ReleasePolicy {
     pub minimum_model_version: u64,
     /// Rules for claims.
     pub appraisal: AppraisalPolicy,
+    /// Policies in Rego that must agree as well. Whoever decides by this policy asks them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rego: Option<RegoRules>,
 }
 
 impl ReleasePolicy {
@@ -52,6 +55,9 @@ impl ReleasePolicy {
             });
         }
         policy.appraisal.validate()?;
+        if let Some(rego) = &policy.rego {
+            rego.validate()?;
+        }
         Ok(policy)
     }
 

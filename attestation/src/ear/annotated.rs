@@ -29,14 +29,13 @@ pub struct TokenBinding<'a> {
     pub init_data_digest: Option<&'a [u8]>,
 }
 
-/// The claims in Trustee's layout, with `adyton` for the claims in ours.
+/// The claims in Trustee's layout and what they are bound to.
 #[must_use]
 pub fn annotated_evidence(claims: &Claims, binding: &TokenBinding<'_>) -> Value {
-    let mut all = Map::new();
+    let mut all = annotated_claims(claims);
     if let Some(digest) = binding.init_data_digest {
         all.insert("init_data".to_owned(), json!(hex::encode(digest)));
     }
-    all.insert("report_data".to_owned(), json!(hex::encode(claims.report_data().0)));
     let runtime = binding.runtime_data;
     all.insert(
         "runtime_data_claims".to_owned(),
@@ -46,6 +45,15 @@ pub fn annotated_evidence(claims: &Claims, binding: &TokenBinding<'_>) -> Value 
             "tee-pubkey": runtime.tee_pubkey,
         }),
     );
+    Value::Object(all)
+}
+
+/// The claims in Trustee's layout, with `adyton` for the claims in ours. For recorded Evidence, whose
+/// nonce and key nobody knows.
+#[must_use]
+pub fn annotated_claims(claims: &Claims) -> Map<String, Value> {
+    let mut all = Map::new();
+    all.insert("report_data".to_owned(), json!(hex::encode(claims.report_data().0)));
     let shown = match claims {
         Claims::Tdx(claims) => tdx(claims),
         Claims::Snp(claims) => snp(claims),
@@ -57,7 +65,7 @@ pub fn annotated_evidence(claims: &Claims, binding: &TokenBinding<'_>) -> Value 
         members.remove("tee");
     }
     all.insert("adyton".to_owned(), own);
-    Value::Object(all)
+    all
 }
 
 /// As Trustee's TDX verifier: registers under `quote.body` in lower-case hex.
@@ -111,11 +119,17 @@ fn snp(claims: &SnpClaims) -> Map<String, Value> {
     }))
 }
 
+/// As Trustee's Azure verifiers: the hardware's members, and `tpm` with the PCRs in hex.
 fn azure(claims: &AzureClaims) -> Map<String, Value> {
-    match &claims.hardware {
+    let mut shown = match &claims.hardware {
         AzureHardwareClaims::Snp(claims) => snp(claims),
         AzureHardwareClaims::Tdx(claims) => tdx(claims),
-    }
+    };
+    let pcrs = claims.pcrs.iter().enumerate();
+    let pcrs: Map<String, Value> =
+        pcrs.map(|(n, pcr)| (format!("pcr{n:02}"), json!(pcr.to_string()))).collect();
+    shown.insert("tpm".to_owned(), Value::Object(pcrs));
+    shown
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -25,7 +25,7 @@ mod vector;
 mod verify;
 
 pub use anchors::{TokenAnchors, TokenAnchorsError};
-pub use annotated::{TokenBinding, annotated_evidence};
+pub use annotated::{TokenBinding, annotated_claims, annotated_evidence};
 pub use error::TokenRefusal;
 pub use issue::{IssueError, TokenAppraisal, TokenKey, TokenTimes, issue, payload, submod};
 pub use vector::{Tier, TrustVector};

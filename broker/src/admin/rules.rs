@@ -149,6 +149,10 @@ fn policy_refusal(error: &PolicyStoreError) -> AdminRefusal {
         PolicyStoreError::DebugNotOffered => {
             refused("policy.debug-not-offered", "take insecure_allow_debug from the policy")
         }
+        PolicyStoreError::Rego(_) => refused(
+            "policy.rego",
+            "correct the policy; `adyton policy test` runs it over recorded evidence",
+        ),
         PolicyStoreError::Journal(_)
         | PolicyStoreError::Store(_)
         | PolicyStoreError::ReferenceValues(_) => AdminRefusal::internal(error),

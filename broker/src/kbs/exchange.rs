@@ -9,11 +9,12 @@
 //! Each arrow takes the value before it; there is no other way to its end. All of this blocks (disk,
 //! signatures) and is called off the async threads.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use adyton_attestation::challenge::Nonce;
-use adyton_attestation::ear::{TokenAppraisal, TokenBinding};
+use adyton_attestation::ear::{TokenAppraisal, TokenBinding, annotated_evidence};
 use adyton_attestation::rcar::server::PresentedInitData;
 use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
@@ -192,7 +193,9 @@ pub fn conclude(
     })?;
     record_verified(broker, peer, &verified)?;
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
-    let session = AttestedSession { verified: Some(verified).into(), devices, tee_key, expires };
+    let annotated = annotated_evidence(verified.get(), &binding);
+    let verified = Some(verified).into();
+    let session = AttestedSession { verified, annotated, devices, tee_key, expires };
     broker.sessions.keep(&id, &token, session, at);
     Ok(WithCookie { body: AttestResponse { token }, id, expires: wall_expires })
 }
@@ -232,26 +235,36 @@ pub fn resource(
     // 3.
     let rules = broker.policies.rules(&resource).map_err(|error| unavailable(&error))?;
     let tee_key = session.tee_key.clone();
-    let request = KeyRequest { decision: decision.clone(), resource, key, tee_key };
+    let query = match epoch {
+        WhichEpoch::Newest => BTreeMap::new(),
+        WhichEpoch::Exactly(epoch) => [("epoch".to_owned(), epoch.to_string())].into(),
+    };
+    let request = KeyRequest { decision: decision.clone(), resource, key, tee_key, query };
     let kid = request.key.to_string();
     // One decision at a time for a session: the claims are one value that goes round. If a panic
     // ever takes them, the session is over.
     let mut claims = session.verified.lock().unwrap_or_else(PoisonError::into_inner);
     let verified = claims.take().ok_or(KbsRefusal::NotAttested)?;
-    let (permit, verified) =
-        match appraise_and_decide(request, &rules, verified, &session.devices, now()) {
-            Ok(permitted) => permitted,
-            Err(Denied { reasons, verified }) => {
-                let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
-                record.kid = Some(kid);
-                record.claims = Some(claims_json(verified.get()));
-                record.policy_digest = rules.policy_digest();
-                *claims = Some(verified);
-                drop(claims);
-                write_refusal(broker, &record);
-                return Err(KbsRefusal::Denied { decision, reasons });
-            }
-        };
+    let (permit, verified) = match appraise_and_decide(
+        request,
+        &rules,
+        verified,
+        &session.devices,
+        &session.annotated,
+        now(),
+    ) {
+        Ok(permitted) => permitted,
+        Err(Denied { reasons, verified }) => {
+            let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
+            record.kid = Some(kid);
+            record.claims = Some(claims_json(verified.get()));
+            record.policy_digest = rules.policy_digest();
+            *claims = Some(verified);
+            drop(claims);
+            write_refusal(broker, &record);
+            return Err(KbsRefusal::Denied { decision, reasons });
+        }
+    };
     *claims = Some(verified);
     drop(claims);
     // 4.

@@ -1,6 +1,6 @@
-//! Dependencies run one way (docs/decisions/0001, 0008): the programs know the libraries, the two
-//! lower libraries know nobody, the client library knows one of them, and nothing in the product knows
-//! `tests`, `examples` or `deploy`.
+//! Dependencies run one way (docs/decisions/0001, 0007, 0008): the programs know the libraries, the two
+//! lower libraries know nobody, the client library and the one with the Rego interpreter know one of
+//! them, and nothing in the product knows `tests`, `examples` or `deploy`.
 
 use adyton_tcb::workspace_root;
 use cargo_metadata::{DependencyKind, MetadataCommand};
@@ -14,11 +14,16 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["adyton-attestation", "adyton-sealed-weights"],
         &["adyton-fake-tee", "adyton-client"],
     ),
-    ("adyton-broker", &["adyton-attestation", "adyton-sealed-weights"], &["adyton-fake-tee"]),
+    ("adyton-rego", &["adyton-attestation"], &["adyton-fake-tee"]),
+    (
+        "adyton-broker",
+        &["adyton-attestation", "adyton-rego", "adyton-sealed-weights"],
+        &["adyton-fake-tee"],
+    ),
     ("adyton-client", &["adyton-attestation"], &["adyton-fake-tee"]),
     (
         "adyton-cli",
-        &["adyton-attestation", "adyton-sealed-weights", "adyton-client"],
+        &["adyton-attestation", "adyton-rego", "adyton-sealed-weights", "adyton-client"],
         &["adyton-fake-tee"],
     ),
     ("adyton-fake-tee", &[], &[]),

@@ -1,0 +1,65 @@
+//! Reference Values under the names by which Trustee's policies ask for them.
+
+use std::collections::BTreeMap;
+
+use adyton_attestation::ReferenceValues;
+use serde_json::{Map, Value, json};
+
+/// The values of all sets together, by name, and `more` over them.
+///
+/// Parts of several sets add up here, as they do in Trustee. The typed appraisal, which always comes
+/// first, has matched one of them as a whole.
+#[must_use]
+pub fn references(sets: &[ReferenceValues], more: &BTreeMap<String, Value>) -> Value {
+    let mut all: Map<String, Value> = Map::new();
+    let mut add = |name: &str, values: Vec<Value>| {
+        if values.is_empty() {
+            return;
+        }
+        let known = all.entry(name.to_owned()).or_insert_with(|| json!([]));
+        if let Value::Array(known) = known {
+            known.extend(values);
+        }
+    };
+    fn texts<T: ToString>(values: &[T]) -> Vec<Value> {
+        values.iter().map(|value| Value::String(value.to_string())).collect()
+    }
+    for set in sets {
+        match set {
+            ReferenceValues::Tdx(set) => {
+                for (name, values) in [
+                    ("mr_td", &set.mrtd),
+                    ("rtmr_0", &set.rtmr0),
+                    ("rtmr_1", &set.rtmr1),
+                    ("rtmr_2", &set.rtmr2),
+                    ("rtmr_3", &set.rtmr3),
+                    ("mr_config_id", &set.mrconfigid),
+                    ("mr_owner", &set.mrowner),
+                    ("mr_owner_config", &set.mrownerconfig),
+                    ("mr_seam", &set.mrseam),
+                ] {
+                    add(name, texts(values));
+                }
+                add("xfam", texts(&set.xfam));
+                add("td_attributes", texts(&set.td_attributes));
+            }
+            ReferenceValues::Snp(set) => {
+                add("snp_launch_measurement", texts(&set.measurement));
+            }
+            ReferenceValues::Azure(set) => {
+                add("measurement", texts(&set.measurement));
+                add("mr_td", texts(&set.measurement));
+                for index in set.listed() {
+                    let number: u8 = index.to_string().parse().unwrap_or(u8::MAX);
+                    for family in ["snp", "tdx"] {
+                        add(&format!("{family}_pcr{number:02}"), texts(&set.accepted(index)));
+                    }
+                }
+            }
+            // Devices have policies of their own, which this release does not evaluate.
+            _ => {}
+        }
+    }
+    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Value::Object(all)
+}
