@@ -6,6 +6,7 @@ mod conformance;
 mod endorsements;
 mod harness;
 mod refusals;
+mod rego;
 mod release;
 mod start;
 mod token;

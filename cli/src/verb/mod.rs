@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod key;
 pub mod policy;
 pub mod reference_values;
+pub mod rules;
 pub mod seal;
 pub mod verify;
 

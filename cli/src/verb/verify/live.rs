@@ -11,8 +11,7 @@ use adyton_attestation::peer::RelayablePeer;
 use adyton_attestation::report::{AttestationReport, ReportError};
 use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
-    AppraisalPolicy, Claims, Evidence, Ladder, Reason, ReferenceValues, ReleasePolicy, UnixTime,
-    Verified, appraise, replay,
+    Claims, Evidence, Ladder, Reason, ReferenceValues, UnixTime, Verified, replay,
 };
 use adyton_client::{
     AnsweredConnection, ClientError, Instance, PeerTrust, ProvisionalConnection, VerifiedPeer,
@@ -33,26 +32,24 @@ use crate::file;
 use crate::https::{self, Address, Party, block_on};
 use crate::tls::{self, ClientIdentity};
 use crate::verb::Context;
-use crate::verb::policy::{self, POLICY_LIMIT, text_file};
-use crate::verb::reference_values::{self, REFERENCE_VALUES_LIMIT};
+use crate::verb::rules::{Rules, Verdict, references};
 
 /// What the caller wants the claims compared with.
 enum Expectation {
     /// Nothing was given.
     NotAsked,
-    /// These sets, under this policy, and no older model.
-    Asked {
-        references: Vec<ReferenceValues>,
-        policy: Box<AppraisalPolicy>,
-        minimum_model_version: u64,
-    },
+    /// These sets, under these rules, and no older model.
+    Asked { references: Vec<ReferenceValues>, rules: Rules, minimum_model_version: u64 },
 }
 
 pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     // 1. Everything that can be wrong on this side, before anything is sent.
     let address = Address::parse(Party::Sidecar, url)?;
     let expectation = Expectation::read(args)?;
-    let trust = PeerTrust { endorsements: endorsements(args)?, anchors: anchors(args, context)? };
+    let trust = PeerTrust {
+        endorsements: endorsements(&args.bundle)?,
+        anchors: anchors(&args.insecure_extra_root, context)?,
+    };
     let identity = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
@@ -121,29 +118,16 @@ impl Expectation {
         if args.reference_values.is_empty() && args.policy.is_none() {
             return Ok(Self::NotAsked);
         }
-        let mut references = Vec::new();
-        for path in &args.reference_values {
-            let text = text_file("Reference Values file", path, REFERENCE_VALUES_LIMIT)?;
-            let set = ReferenceValues::parse_toml(&text)
-                .map_err(|error| reference_values::unreadable(&path.display(), &error))?;
-            references.push(set);
-        }
-        let (policy, minimum_model_version) = match &args.policy {
-            Some(path) => {
-                let text = text_file("release policy", path, POLICY_LIMIT)?;
-                let policy = ReleasePolicy::parse_toml(&text)
-                    .map_err(|error| policy::unreadable(&path.display(), &error))?;
-                (policy.appraisal, policy.minimum_model_version)
-            }
-            // Without a policy: the strict defaults, and any of the given sets.
-            None => {
-                let named = references.iter().map(|set| set.name().to_owned().clone()).collect();
-                let policy =
-                    AppraisalPolicy { reference_values: named, ..AppraisalPolicy::default() };
-                (policy, 0)
-            }
+        let references = references(&args.reference_values)?;
+        let rules = match &args.policy {
+            Some(path) => Rules::load(path, args.kid.as_deref())?,
+            None => Rules::Strict,
         };
-        Ok(Self::Asked { references, policy: Box::new(policy), minimum_model_version })
+        let minimum_model_version = match &rules {
+            Rules::Release(policy) => policy.minimum_model_version,
+            Rules::Rego { .. } | Rules::Strict => 0,
+        };
+        Ok(Self::Asked { references, rules, minimum_model_version })
     }
 }
 
@@ -327,15 +311,15 @@ fn compare(
     expectation: &Expectation,
     at: UnixTime,
 ) -> (Comparison, Vec<Reason>) {
-    let Expectation::Asked { references, policy, .. } = expectation else {
+    let Expectation::Asked { references, rules, .. } = expectation else {
         return (Comparison::NotAsked, Vec::new());
     };
-    match appraise(verified, references, policy, at) {
-        Ok(result) => {
-            let reference_values = result.matched_reference_values().to_owned();
+    match rules.judge(verified, references, at) {
+        Verdict::Accepted { reference_values: Some(reference_values) } => {
             (Comparison::Accepted { reference_values }, Vec::new())
         }
-        Err(refusal) => (Comparison::Refused, refusal.reasons),
+        Verdict::Accepted { reference_values: None } => (Comparison::AcceptedByRego, Vec::new()),
+        Verdict::Denied(reasons) | Verdict::NotVerified(reasons) => (Comparison::Refused, reasons),
     }
 }
 

@@ -39,6 +39,10 @@ Examples:
   Evidence in a file, at the time when it was made:
     adyton verify --evidence quote.bin --bundle collateral.json --at 2025-06-21T10:00:00Z
 
+  The same, and what a policy says to it:
+    adyton verify --evidence quote.bin --bundle collateral.json --at 2025-06-21T10:00:00Z \\
+        --policy release.toml --reference-values llama-pod.toml
+
 Exit codes:
   0   verified, and accepted if Reference Values or a policy were given
   10  not genuine, not fresh or not bound to this connection
@@ -47,6 +51,9 @@ Exit codes:
 
 /// The longest Endorsement bundle.
 const BUNDLE_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The longest Evidence file: quote, event log, and JSON around them.
+pub(super) const EVIDENCE_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// The longest root certificate file.
 const ROOT_LIMIT: u64 = 64 * 1024;
@@ -83,11 +90,14 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", requires = "client_cert", conflicts_with = "evidence")]
     client_key: Option<PathBuf>,
     /// Reference Values to compare the measurements with, TOML; may be repeated
-    #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
+    #[arg(long, value_name = "FILE")]
     reference_values: Vec<PathBuf>,
-    /// Release policy whose appraisal rules and minimum model version apply, TOML
-    #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
+    /// Release policy (TOML) whose rules and minimum model version apply, or a policy in Rego (`.rego`)
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The key that is asked for, when the policy is a resource policy in Rego
+    #[arg(long, value_name = "KID", requires = "policy")]
+    kid: Option<String>,
     /// Expected SHA-256 of the sealed model's manifest, hex (adyton inspect prints it)
     #[arg(long, value_name = "SHA256", conflicts_with = "evidence", value_parser = sha256)]
     manifest_digest: Option<[u8; 32]>,
@@ -123,9 +133,9 @@ pub fn run(args: &VerifyArgs, context: &mut Context<'_>) -> Result<(), Failure> 
     }
 }
 
-fn endorsements(args: &VerifyArgs) -> Result<EndorsementBundle, Failure> {
+pub(super) fn endorsements(paths: &[PathBuf]) -> Result<EndorsementBundle, Failure> {
     let mut all = EndorsementBundle::empty();
-    for path in &args.bundle {
+    for path in paths {
         let bytes = file::read("Endorsement bundle", path, BUNDLE_LIMIT)?;
         let merged = EndorsementBundle::parse(&bytes).and_then(|bundle| all.merge(bundle));
         all = merged.map_err(|error| {
@@ -142,9 +152,12 @@ fn endorsements(args: &VerifyArgs) -> Result<EndorsementBundle, Failure> {
     Ok(all)
 }
 
-fn anchors(args: &VerifyArgs, context: &mut Context<'_>) -> Result<TrustAnchors, Failure> {
+pub(super) fn anchors(
+    paths: &[PathBuf],
+    context: &mut Context<'_>,
+) -> Result<TrustAnchors, Failure> {
     let mut anchors = TrustAnchors::vendor();
-    for path in &args.insecure_extra_root {
+    for path in paths {
         let bytes = file::read("extra root", path, ROOT_LIMIT)?;
         anchors = anchors.with_insecure_extra_root(&bytes).map_err(|error| {
             Failure::new(
@@ -168,7 +181,7 @@ fn anchors(args: &VerifyArgs, context: &mut Context<'_>) -> Result<TrustAnchors,
     Ok(anchors)
 }
 
-fn now() -> Result<UnixTime, Failure> {
+pub(super) fn now() -> Result<UnixTime, Failure> {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| UnixTime(since.as_secs())).map_err(
         |error| {
             Failure::new(Exit::Internal, "clock", "this machine's clock stands before 1970")
@@ -178,7 +191,7 @@ fn now() -> Result<UnixTime, Failure> {
     )
 }
 
-fn time(text: &str) -> Result<UnixTime, String> {
+pub(super) fn time(text: &str) -> Result<UnixTime, String> {
     text.parse().map(UnixTime).ok().or_else(|| UnixTime::parse_rfc3339(text)).ok_or_else(|| {
         "expected RFC 3339 such as 2025-06-21T10:00:00Z, or seconds since 1970".to_owned()
     })

@@ -20,6 +20,8 @@ pub(super) enum Comparison {
         /// Its name.
         reference_values: String,
     },
+    /// A policy in Rego, asked alone, accepted the claims.
+    AcceptedByRego,
     /// None matched, or the policy refused otherwise.
     Refused,
 }
@@ -104,6 +106,7 @@ impl Page<'_> {
         let (appraised, matched) = match comparison {
             Comparison::NotAsked => ("not-asked", None),
             Comparison::Accepted { reference_values } => ("accepted", Some(reference_values)),
+            Comparison::AcceptedByRego => ("accepted", None),
             Comparison::Refused => ("refused", None),
         };
         let json = json!({
@@ -196,6 +199,11 @@ fn verdict(claims: &Claims, comparison: &Comparison, reasons: &[Reason], paint: 
             "{good} {what}, and its measurements are those of `{}`.\n",
             printable(reference_values)
         ),
+        Comparison::AcceptedByRego if reasons.is_empty() => {
+            format!(
+                "{good} {what}, and the policy in Rego accepts it; a broker asks typed rules, too.\n"
+            )
+        }
         _ => format!("{bad} {what}, but not what was expected.\n"),
     }
 }

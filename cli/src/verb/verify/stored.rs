@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
+use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{Evidence, Ladder, Reason, replay};
 use serde_json::json;
 
-use super::{VerifyArgs, anchors, endorsements, now, picture};
-use crate::console::{Paint, Tone};
+use super::{EVIDENCE_LIMIT, VerifyArgs, anchors, endorsements, now, picture};
+use crate::console::{Paint, Tone, printable};
 use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::verb::Context;
-
-/// The longest Evidence file: quote, event log, and JSON around them.
-const EVIDENCE_LIMIT: u64 = 8 * 1024 * 1024;
+use crate::verb::rules::{Grounds, Rules, Verdict, references};
 
 pub(super) fn run(
     path: &Path,
@@ -32,14 +31,28 @@ pub(super) fn run(
         .remedy("check that the file is complete")
         .caused_by(&error)
     })?;
-    let endorsements = endorsements(args)?;
-    let anchors = anchors(args, context)?;
-    let at = match args.at {
-        Some(at) => at,
-        None => now()?,
+    let grounds = Grounds {
+        endorsements: endorsements(&args.bundle)?,
+        anchors: anchors(&args.insecure_extra_root, context)?,
+        references: references(&args.reference_values)?,
+        at: match args.at {
+            Some(at) => at,
+            None => now()?,
+        },
     };
-    let ladder = replay(&evidence, &endorsements, &anchors, at);
+    let rules = match &args.policy {
+        Some(path) => Some(Rules::load(path, args.kid.as_deref())?),
+        None if !grounds.references.is_empty() => Some(Rules::Strict),
+        None => None,
+    };
+    let (anchors, at) = (&grounds.anchors, grounds.at);
+    let mut ladder = replay(&evidence, &grounds.endorsements, anchors, at);
     let passed = ladder.all_passed();
+    // Claims that did not verify are not worth an opinion.
+    let verdict = rules.filter(|_| passed).map(|rules| rules.verdict(&evidence, &grounds));
+    if let Some(verdict) = &verdict {
+        settle(&mut ladder, verdict);
+    }
 
     let paint = context.console.paint();
     let mut text = format!("Evidence {}, verified for {at}\n\n", path.display());
@@ -49,7 +62,7 @@ pub(super) fn run(
         text.push_str(&picture::claims(claims, paint));
     }
     text.push('\n');
-    text.push_str(&verdict(&ladder, paint));
+    text.push_str(&closing(&ladder, passed, verdict.as_ref(), paint));
     let json = json!({
         "verified": passed,
         "genuine": passed && ladder.claims.as_ref().is_some_and(picture::is_genuine),
@@ -60,19 +73,63 @@ pub(super) fn run(
         "rungs": ladder.rungs,
         "claims": ladder.claims,
         "insecure": anchors.insecure_extra_roots(),
+        "appraisal": verdict.as_ref().map_or("not-asked", Verdict::word),
+        "reasons": verdict.as_ref().map(Verdict::reasons).unwrap_or_default(),
     });
     context.console.result(&text, &json)?;
-    if passed { Ok(()) } else { Err(refusal(&ladder)) }
+    match verdict {
+        _ if !passed => Err(refusal(&ladder)),
+        None | Some(Verdict::Accepted { .. }) => Ok(()),
+        Some(Verdict::NotVerified(reasons)) => Err(rejected(reasons)),
+        Some(Verdict::Denied(reasons)) => Err(Failure::new(
+            Exit::PolicyDenied,
+            "appraisal.refused",
+            "genuine Evidence, but not what the policy accepts",
+        )
+        .reasons(reasons)),
+    }
 }
 
-fn verdict(ladder: &Ladder, paint: Paint) -> String {
-    match &ladder.claims {
-        Some(claims) if ladder.all_passed() => format!(
-            "{} {} signed this. Freshness and binding cannot be shown by a file; measurements were not compared.\n",
-            paint.text(Tone::Good, "✓"),
-            picture::what(claims)
+/// Puts what the rules said beside the rungs that were left to them.
+fn settle(ladder: &mut Ladder, verdict: &Verdict) {
+    for rung in &mut ladder.rungs {
+        let left_to_rules = matches!(&rung.outcome,
+            Outcome::NotApplicable(why) if why == "decided by the appraisal policy");
+        if !left_to_rules {
+            continue;
+        }
+        let own = verdict.reasons().iter().find(|reason| reason.rung == rung.id);
+        rung.outcome = match (own, verdict) {
+            (Some(reason), _) => Outcome::Failed(reason.clone()),
+            (None, Verdict::Accepted { reference_values: None }) => {
+                Outcome::NotApplicable("a policy in Rego was asked alone".to_owned())
+            }
+            (None, Verdict::Accepted { .. } | Verdict::Denied(_)) => Outcome::Passed,
+            (None, Verdict::NotVerified(_)) => Outcome::NotReached,
+        };
+    }
+}
+
+fn closing(ladder: &Ladder, passed: bool, verdict: Option<&Verdict>, paint: Paint) -> String {
+    let (good, bad) = (paint.text(Tone::Good, "✓"), paint.text(Tone::Bad, "✗"));
+    let Some(claims) = ladder.claims.as_ref().filter(|_| passed) else {
+        return format!("{bad} Refused.\n");
+    };
+    let what = picture::what(claims);
+    let unfresh = "Freshness and binding cannot be shown by a file";
+    match verdict {
+        None => {
+            format!("{good} {what} signed this. {unfresh}; measurements were not compared.\n")
+        }
+        Some(Verdict::Accepted { reference_values: Some(set) }) => {
+            format!("{good} {what} signed this, and it is `{}`. {unfresh}.\n", printable(set))
+        }
+        Some(Verdict::Accepted { reference_values: None }) => format!(
+            "{good} {what} signed this, and the policy in Rego accepts it; a broker asks typed rules, too. {unfresh}.\n"
         ),
-        _ => format!("{} Refused.\n", paint.text(Tone::Bad, "✗")),
+        Some(Verdict::Denied(_) | Verdict::NotVerified(_)) => {
+            format!("{bad} {what} signed this, but it is not what the policy accepts.\n")
+        }
     }
 }
 

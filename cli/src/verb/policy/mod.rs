@@ -3,6 +3,8 @@
 //! A policy is parsed here with the broker's own parser before it is sent, so that a slip is shown with its
 //! line; the broker parses it again and decides.
 
+mod recorded;
+
 use std::path::PathBuf;
 
 use adyton_attestation::{PolicyError, ReleasePolicy};
@@ -11,6 +13,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::rules::parse_rego;
 use super::{Context, key_uri};
 use crate::admin_api::TOML;
 use crate::console::Tone;
@@ -24,7 +27,9 @@ pub const EXAMPLES: &str = "\
 Examples:
   adyton policy template --kid kbs:///acme/model-key/llama > release.toml
   adyton policy apply release.toml
-  adyton policy show kbs:///acme/model-key/llama";
+  adyton policy show kbs:///acme/model-key/llama
+  adyton policy test recorded/ --policy release.toml --bundle collateral.json
+  adyton policy diff release.toml stricter.toml recorded/ --bundle collateral.json";
 
 const APPLY_EXAMPLES: &str = "\
 Examples:
@@ -52,6 +57,12 @@ pub enum PolicyCommand {
     /// Show the policy of one key, or list all
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Run a policy over a folder of recorded Evidence
+    #[command(after_help = recorded::TEST_EXAMPLES)]
+    Test(recorded::TestArgs),
+    /// Say whose access would change under another policy, and why
+    #[command(after_help = recorded::DIFF_EXAMPLES)]
+    Diff(recorded::DiffArgs),
     /// Print a commented policy to start from
     #[command(after_help = TEMPLATE_EXAMPLES)]
     Template(TemplateArgs),
@@ -109,6 +120,8 @@ pub fn run(command: PolicyCommand, context: &mut Context<'_>) -> Result<(), Fail
     match command {
         PolicyCommand::Apply(args) => apply(&args, context),
         PolicyCommand::Show(args) => show(&args, context),
+        PolicyCommand::Test(args) => recorded::test(&args, context),
+        PolicyCommand::Diff(args) => recorded::diff(&args, context),
         PolicyCommand::Template(args) => {
             let kid = key_uri(&args.kid)?.to_uri();
             let text = template(&kid, &args.reference_values);
@@ -121,7 +134,9 @@ pub fn run(command: PolicyCommand, context: &mut Context<'_>) -> Result<(), Fail
 
 fn apply(args: &ApplyArgs, context: &mut Context<'_>) -> Result<(), Failure> {
     let text = text_file("release policy", &args.file, POLICY_LIMIT)?;
-    ReleasePolicy::parse_toml(&text).map_err(|error| unreadable(&args.file.display(), &error))?;
+    let policy = ReleasePolicy::parse_toml(&text)
+        .map_err(|error| unreadable(&args.file.display(), &error))?;
+    parse_rego(policy.rego.as_ref(), &args.file)?;
     let broker = context.broker()?;
     let applied: Applied = block_on(async {
         let body = (TOML, text.into_bytes());
