@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::binding::ReportData;
 use crate::evidence::hcl::{HclFormatError, HclHardwareReport, HclReport};
+use crate::evidence::snp::certificates::{CertificateLabel, PresentedCertificates};
 use crate::evidence::tpm::{TpmAttest, TpmFormatError, TpmSignature};
 use crate::evidence::{EvidenceError, SnpEvidence, SnpFormatError, TdxEvidence, Tee};
 use crate::limits::{MAX_CERTIFICATE_LEN, MAX_HCL_REPORT_LEN, MAX_QUOTE_LEN, MAX_TPM_ATTEST_LEN};
@@ -317,9 +318,10 @@ fn version(evidence: &Value) -> Result<AzureEvidenceVersion, AzureFormatError> {
     }
 }
 
-/// The SNP report with the VCEK that came beside it.
-fn snp(report: &[u8], _vcek: &[u8]) -> Result<SnpEvidence, SnpFormatError> {
-    SnpEvidence::parse(report)
+/// The SNP report with the certificate that came beside it.
+fn snp(report: &[u8], vcek: &[u8]) -> Result<SnpEvidence, SnpFormatError> {
+    let vcek = PresentedCertificates::one(CertificateLabel::Vcek, vcek)?;
+    Ok(SnpEvidence::parse(report)?.with_certificates(vcek))
 }
 
 fn hex_member(

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
 use crate::genuine::{ANCHORS, ENDORSEMENTS, NOW, QUOTES, judge};
-use crate::hcl_report::{td_report, var_data, write};
+use crate::hcl_report::{snp_report, td_report, var_data, write};
 use crate::tpm_structures::quote_over_all_pcrs;
 
 /// Parses the bytes as JSON, and then as Evidence of both kinds. Nobody holds the key in the var-data
@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Evidence of both versions and hardware, and the oldest form.
+/// Evidence of both versions and both kinds of hardware, and the oldest form.
 pub fn seeds() -> Vec<Vec<u8>> {
     let var_data = var_data().to_string().into_bytes();
     let evidence = |version: u64, kind: u32, hardware: &[u8]| {
@@ -51,7 +51,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     [
         evidence(2, 4, &td_report()),
         evidence(1, 4, &td_report()),
-        evidence(2, 2, &[0; 1184]),
+        evidence(2, 2, &snp_report()),
         json!({ "quote": { "message": [255, 84, 67, 71] }, "report": [72, 67, 76, 65], "vcek": "" }),
     ]
     .map(|value| value.to_string().into_bytes())

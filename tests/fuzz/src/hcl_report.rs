@@ -69,6 +69,13 @@ pub(crate) fn td_report() -> Vec<u8> {
     report
 }
 
+/// An SNP report of version 2 that nobody signed.
+pub(crate) fn snp_report() -> Vec<u8> {
+    let mut report = vec![0; 1184];
+    report[0] = 2;
+    report
+}
+
 /// Reports of both kinds, padded and not, and of an old paravisor.
 pub fn seeds() -> Vec<Vec<u8>> {
     let var_data = var_data();
@@ -79,7 +86,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     vec![
         padded,
         write(2, 4, &td_report(), &text),
-        write(1, 2, &[0; 1184], &text),
-        write(1, 2, &[0; 1184], &old),
+        write(1, 2, &snp_report(), &text),
+        write(1, 2, &snp_report(), &old),
     ]
 }

@@ -47,15 +47,29 @@ fn committed(var_data: &str) -> [u8; 64] {
 
 /// An HCL report of a TD.
 fn hcl(var_data: &str) -> Vec<u8> {
+    let mut report = vec![0; 1024];
+    report[0] = 0x81;
+    report[0x80..0xc0].copy_from_slice(&committed(var_data));
+    hcl_of(4, &report, var_data)
+}
+
+/// An HCL report of an SNP guest; nobody signed the report in it.
+fn snp_hcl(var_data: &str) -> Vec<u8> {
+    let mut report = vec![0; 1184];
+    report[0] = 2;
+    report[0x50..0x90].copy_from_slice(&committed(var_data));
+    hcl_of(2, &report, var_data)
+}
+
+fn hcl_of(report_type: u32, report: &[u8], var_data: &str) -> Vec<u8> {
     let var_len = u32::try_from(var_data.len()).unwrap();
     let mut bytes = b"HCLA".to_vec();
     for number in [2, 0x4c0 + 20 + var_len, 2, 0, 0, 0, 0] {
         bytes.extend(number.to_le_bytes());
     }
+    bytes.extend_from_slice(report);
     bytes.resize(0x4c0, 0);
-    bytes[0x20] = 0x81;
-    bytes[0xa0..0xe0].copy_from_slice(&committed(var_data));
-    for number in [20 + var_len, 1, 4, 1, var_len] {
+    for number in [20 + var_len, 1, report_type, 1, var_len] {
         bytes.extend(number.to_le_bytes());
     }
     bytes.extend_from_slice(var_data.as_bytes());
@@ -169,6 +183,27 @@ fn evidence_of_a_software_tpm_verifies() {
     assert!(requests[0].starts_with("POST /acc/tdquote HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(requests[0].contains("\r\nmetadata: true\r\n"), "{}", requests[0]);
     assert!(requests[0].contains("{\"report\":\"gQAA"), "the TDREPORT: {}", requests[0]);
+}
+
+#[test]
+fn an_snp_guest_sends_the_vcek_that_the_metadata_service_has() {
+    let Some(swtpm) = Swtpm::start() else { return };
+    let mut tpm = Tpm::new(Stream(swtpm.connect()));
+    let report = snp_hcl(&var_data(&tpm.provision_key(ATTESTATION_KEY), &report_data().0));
+    let index = tpm.nv_define(NV_HCL_REPORT, u16::try_from(report.len()).unwrap()).unwrap();
+    tpm.nv_write(index, &report).unwrap();
+    // Any certificate: the Verifier decides whose it is.
+    let tee = FakeTee::from_seed([7; 32], NOW);
+    let answer = json!({ "vcekCert": tee.root_pem(), "certificateChain": "", "tcbm": "" });
+    let (imds, requests) = imds(200, answer.to_string());
+    let attester = AzVtpmAttester::with(tpm, imds, IMPATIENT).expect("a machine");
+    assert_eq!(attester.tee(), Tee::AzSnpVtpm);
+    let json = attester.collect(&report_data()).expect("evidence");
+    assert_eq!(json["vcek"], URL_SAFE.encode(tee.root_der()));
+    assert_eq!(json["hcl_report"], URL_SAFE.encode(report));
+    let request = &requests.lock().unwrap()[0];
+    assert!(request.starts_with("GET /metadata/THIM/amd/certification HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("\r\nmetadata: true\r\n"), "{request}");
 }
 
 #[test]
