@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::console::{ColorChoice, Format};
 use crate::verb::completions::CompletionsArgs;
+use crate::verb::endorsements::EndorsementsCommand;
 use crate::verb::explain::ExplainArgs;
 use crate::verb::inspect::InspectArgs;
 use crate::verb::key::KeyCommand;
@@ -106,6 +107,9 @@ pub enum Verb {
     /// Add and list Reference Values, the measurements that the broker expects
     #[command(subcommand, after_help = crate::verb::reference_values::EXAMPLES)]
     ReferenceValues(ReferenceValuesCommand),
+    /// Fetch, show and merge Endorsements, the vendors' statements about hardware
+    #[command(subcommand, after_help = crate::verb::endorsements::EXAMPLES)]
+    Endorsements(EndorsementsCommand),
     /// Verify a running sidecar, or Evidence in a file
     #[command(after_help = crate::verb::verify::EXAMPLES)]
     Verify(VerifyArgs),

@@ -14,6 +14,7 @@
 pub mod admin_api;
 pub mod arguments;
 pub mod console;
+pub mod endorsement_service;
 pub mod failure;
 pub mod file;
 pub mod https;
@@ -70,6 +71,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::Inspect(args) => verb::inspect::run(&args, context),
         Verb::Policy(command) => verb::policy::run(command, context),
         Verb::ReferenceValues(command) => verb::reference_values::run(command, context),
+        Verb::Endorsements(command) => verb::endorsements::run(&command, context),
         Verb::Verify(args) => verb::verify::run(&args, context),
         Verb::Explain(args) => verb::explain::run(&args, context),
         Verb::Completions(args) => verb::completions::run(&args, context),
