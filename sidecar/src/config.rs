@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adyton_attestation::attester::{DetectionOptions, Source};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use environment::PREFIX as ENVIRONMENT_PREFIX;
@@ -59,26 +60,22 @@ pub struct Config {
     effective: serde_json::Value,
 }
 
-/// Where Evidence comes from. None of these falls back to anything that is not a TEE.
+/// Where Evidence comes from. Neither choice falls back to anything that is not a TEE.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttesterConfig {
-    /// The first of the two below that answers.
-    Auto {
-        /// Base URL of the CoCo guest API.
-        coco_url: String,
-        /// configfs-tsm report folder.
-        tsm_path: PathBuf,
-    },
-    /// The CoCo guest API.
-    Coco {
-        /// Base URL.
-        url: String,
-    },
-    /// configfs-tsm.
-    Tsm {
-        /// Report folder.
-        path: PathBuf,
-    },
+pub struct AttesterConfig {
+    /// Which sources are asked.
+    pub choice: AttesterChoice,
+    /// Where the sources are.
+    pub places: DetectionOptions,
+}
+
+/// Which sources of Evidence are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttesterChoice {
+    /// The first, in the order of [`Source::ORDER`], that names a supported TEE.
+    Auto,
+    /// This one.
+    Only(Source),
 }
 
 /// The broker, as the KBS protocol reaches it.

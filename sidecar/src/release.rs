@@ -20,7 +20,7 @@ mod retry;
 
 use std::sync::Arc;
 
-use adyton_attestation::attester::{Attester, CocoAttester, DetectionOptions, TsmAttester, detect};
+use adyton_attestation::attester::{Attester, detect};
 use adyton_attestation::rcar::{
     AttestResponse, ChallengeMessage, JweResponse, RcarClient, ResourceBinding, ResourcePath,
     TeeKeyPair,
@@ -32,7 +32,7 @@ pub use kbs::Kbc;
 use kbs::Session;
 use retry::Retry;
 
-use crate::config::AttesterConfig;
+use crate::config::{AttesterChoice, AttesterConfig};
 use crate::hygiene::Hardened;
 use crate::metrics::Metrics;
 use crate::phase::PhaseBoard;
@@ -86,13 +86,21 @@ impl Released {
 /// [`ReleaseError::Attester`]: no TEE, or not the one that was configured.
 pub async fn find_attester(config: AttesterConfig) -> Result<Arc<dyn Attester>, ReleaseError> {
     let found = tokio::task::spawn_blocking(move || -> Result<Arc<dyn Attester>, _> {
-        Ok(match config {
-            AttesterConfig::Auto { coco_url, tsm_path } => {
-                Arc::from(detect(&DetectionOptions { tsm_path, coco_url })?.attester)
+        let AttesterConfig { choice, places } = config;
+        Ok(Arc::from(match choice {
+            AttesterChoice::Auto => {
+                let detected = detect(&places)?;
+                for tried in &detected.tried {
+                    tracing::info!(
+                        source = tried.source,
+                        outcome = tried.outcome,
+                        "looked for a TEE"
+                    );
+                }
+                detected.attester
             }
-            AttesterConfig::Coco { url } => Arc::new(CocoAttester::new(&url)?),
-            AttesterConfig::Tsm { path } => Arc::new(TsmAttester::new(path)?),
-        })
+            AttesterChoice::Only(source) => source.open(&places)?,
+        }))
     });
     let attester = found.await.map_err(ReleaseError::Task)?.map_err(ReleaseError::Attester)?;
     tracing::info!(attester = attester.name(), tee = attester.tee().as_str(), "evidence source");

@@ -1,29 +1,44 @@
 //! Finds out where this process can get Evidence.
 //!
 //! Role: Attester, before the first Evidence. In: where to look. Out: the first source that names
-//! a supported TEE, and what was found at each, for the log. The order is fixed: `tsm`, then
-//! `coco`. No TEE is an error. Against: a host that switches a real source off and gets a
+//! a supported TEE, and what was found at each, for the log. The order is fixed: `tsm`, `sev-guest`,
+//! `az-vtpm`, `coco`. No TEE is an error. Against: a host that switches a real source off and gets a
 //! weaker one used instead; there is none.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use super::azure::DEFAULT_TPM_PATH;
 use super::coco::DEFAULT_URL;
+use super::imds::DEFAULT_IMDS_URL;
+use super::sev_guest::DEFAULT_DEVICE;
 use super::tsm::DEFAULT_ROOT;
-use super::{Attester, AttesterError, CocoAttester, TsmAttester};
+use super::{Attester, AttesterError, AzVtpmAttester, CocoAttester, SevGuestAttester, TsmAttester};
 
 /// Where to look.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DetectionOptions {
     /// Folder of configfs-tsm in which report items are made.
     pub tsm_path: PathBuf,
+    /// The SNP guest device.
+    pub sev_guest_path: PathBuf,
+    /// The vTPM of an Azure confidential VM.
+    pub tpm_path: PathBuf,
+    /// Azure's instance metadata service, which hands out the hardware's certificates and quotes.
+    pub imds_url: String,
     /// URL of the CoCo guest API.
     pub coco_url: String,
 }
 
 impl Default for DetectionOptions {
     fn default() -> Self {
-        Self { tsm_path: PathBuf::from(DEFAULT_ROOT), coco_url: DEFAULT_URL.to_owned() }
+        Self {
+            tsm_path: PathBuf::from(DEFAULT_ROOT),
+            sev_guest_path: PathBuf::from(DEFAULT_DEVICE),
+            tpm_path: PathBuf::from(DEFAULT_TPM_PATH),
+            imds_url: DEFAULT_IMDS_URL.to_owned(),
+            coco_url: DEFAULT_URL.to_owned(),
+        }
     }
 }
 
@@ -51,26 +66,46 @@ pub struct Detected {
 }
 
 /// The real sources there are.
-#[derive(Clone, Copy)]
-enum Source {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// configfs-tsm, see [`TsmAttester`].
     Tsm,
+    /// The SNP guest device, see [`SevGuestAttester`].
+    SevGuest,
+    /// The vTPM of an Azure confidential VM, see [`AzVtpmAttester`].
+    AzVtpm,
+    /// The CoCo guest API, see [`CocoAttester`].
     Coco,
 }
 
-/// The hardware's own interface first: it needs nobody else's program.
-const ORDER: [Source; 2] = [Source::Tsm, Source::Coco];
-
 impl Source {
-    fn name(self) -> &'static str {
+    /// Every source, in the order of detection: the hardware's own interface first, for it needs
+    /// nobody else's program.
+    pub const ORDER: [Self; 4] = [Self::Tsm, Self::SevGuest, Self::AzVtpm, Self::Coco];
+
+    /// The name in configuration and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Tsm => "tsm",
+            Self::SevGuest => "sev-guest",
+            Self::AzVtpm => "az-vtpm",
             Self::Coco => "coco",
         }
     }
 
-    fn open(self, options: &DetectionOptions) -> Result<Box<dyn Attester>, AttesterError> {
+    /// Opens this source and no other.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn open(self, options: &DetectionOptions) -> Result<Box<dyn Attester>, AttesterError> {
         match self {
             Self::Tsm => Ok(Box::new(TsmAttester::new(&options.tsm_path)?)),
+            Self::SevGuest => Ok(Box::new(SevGuestAttester::new(&options.sev_guest_path)?)),
+            Self::AzVtpm => {
+                Ok(Box::new(AzVtpmAttester::new(&options.tpm_path, &options.imds_url)?))
+            }
             Self::Coco => Ok(Box::new(CocoAttester::new(&options.coco_url)?)),
         }
     }
@@ -82,7 +117,7 @@ impl Source {
 /// [`AttesterError::NoTee`] with what was found at each.
 pub fn detect(options: &DetectionOptions) -> Result<Detected, AttesterError> {
     let mut tried = Vec::new();
-    for candidate in ORDER {
+    for candidate in Source::ORDER {
         let source = candidate.name();
         match candidate.open(options) {
             Ok(attester) => {
@@ -122,7 +157,15 @@ mod tests {
 
     fn options(coco_url: String) -> (DetectionOptions, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        (DetectionOptions { tsm_path: dir.path().join("absent"), coco_url }, dir)
+        let absent = dir.path().join("absent");
+        let options = DetectionOptions {
+            tsm_path: absent.clone(),
+            sev_guest_path: absent.clone(),
+            tpm_path: absent,
+            coco_url,
+            ..DetectionOptions::default()
+        };
+        (options, dir)
     }
 
     #[test]
@@ -134,9 +177,11 @@ mod tests {
             panic!("something was found");
         };
         let sources: Vec<_> = tried.iter().map(|t| t.source).collect();
-        assert_eq!(sources, ["tsm", "coco"]);
+        assert_eq!(sources, ["tsm", "sev-guest", "az-vtpm", "coco"]);
         assert!(tried[0].outcome.contains("mount"), "{}", tried[0]);
-        assert!(tried[1].outcome.contains("does not answer"), "{}", tried[1]);
+        assert!(tried[1].outcome.contains("/dev/sev-guest"), "{}", tried[1]);
+        assert!(tried[2].outcome.starts_with("az-vtpm"), "{}", tried[2]);
+        assert!(tried[3].outcome.contains("does not answer"), "{}", tried[3]);
         let error = AttesterError::NoTee { tried }.to_string();
         assert!(error.contains("tsm: ") && error.contains("coco: "), "{error}");
     }
@@ -153,7 +198,7 @@ mod tests {
         let detected = detect(&options).unwrap();
         server.join().unwrap();
         assert_eq!(detected.attester.name(), "coco");
-        assert_eq!(detected.tried[1].to_string(), "coco: found tdx");
+        assert_eq!(detected.tried[3].to_string(), "coco: found tdx");
     }
 
     #[test]
@@ -166,7 +211,7 @@ mod tests {
         });
         let (options, _dir) = options(url);
         assert!(
-            matches!(detect(&options), Err(AttesterError::NoTee { tried }) if tried.len() == 2)
+            matches!(detect(&options), Err(AttesterError::NoTee { tried }) if tried.len() == 4)
         );
     }
 }

@@ -11,20 +11,22 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::binding::ReportData;
-use crate::evidence::{Evidence, EvidenceError, Tee};
+use crate::evidence::{Evidence, EvidenceError, SnpEvidence, Tee};
 
 mod azure;
 mod coco;
 mod detect;
 mod imds;
 mod loopback_http;
+mod sev_guest;
 mod tpm;
 mod tsm;
 
 pub use azure::{AzVtpmAttester, AzureAttesterError, DEFAULT_TPM_PATH};
 pub use coco::CocoAttester;
-pub use detect::{Detected, DetectionOptions, Tried, detect};
+pub use detect::{Detected, DetectionOptions, Source, Tried, detect};
 pub use imds::DEFAULT_IMDS_URL;
+pub use sev_guest::SevGuestAttester;
 pub use tpm::TpmError;
 pub use tsm::TsmAttester;
 
@@ -33,7 +35,7 @@ pub trait Attester: Send + Sync {
     /// The TEE whose Evidence this source gives.
     fn tee(&self) -> Tee;
 
-    /// Short name for logs: `tsm`, `coco`.
+    /// Short name for logs: `tsm`, `sev-guest`, `az-vtpm`, `coco`.
     fn name(&self) -> &'static str;
 
     /// Collects Evidence over `report_data`: the value of `primary_evidence` in the KBS protocol.
@@ -84,8 +86,8 @@ impl RuntimeEvent<'_> {
 pub enum AttesterError {
     /// No source was found.
     #[error(
-        "no TEE was found, tried {}; run inside a TDX guest, with /sys/kernel/config/tsm mounted \
-         or the CoCo guest API enabled",
+        "no TEE was found, tried {}; run inside a TDX or SEV-SNP guest, with \
+         /sys/kernel/config/tsm mounted, /dev/sev-guest handed in, or the CoCo guest API enabled",
         list(tried)
     )]
     NoTee {
@@ -156,7 +158,7 @@ pub enum AttesterError {
         source: serde_json::Error,
     },
     /// The platform is of another TEE.
-    #[error("{attester}: the platform is {got}; supported is tdx")]
+    #[error("{attester}: the platform is {got}; supported are tdx, snp and their Azure forms")]
     Unsupported {
         /// The source that said so.
         attester: &'static str,
@@ -198,6 +200,25 @@ pub enum AttesterError {
     /// The vTPM of an Azure confidential VM gives no Evidence.
     #[error("az-vtpm")]
     Azure(#[from] AzureAttesterError),
+    /// A step with the SNP guest device failed.
+    #[error("sev-guest: could not {step} {path}; {remedy}")]
+    SevGuest {
+        /// What was done.
+        step: &'static str,
+        /// The device.
+        path: String,
+        /// What to do about it.
+        remedy: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The secure processor's answer is not a report.
+    #[error("sev-guest: the response is refused: {reason}")]
+    SevGuestResponse {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The system has no random bytes to give.
     #[error("the system's random number generator failed")]
     Random,
@@ -229,6 +250,17 @@ pub enum AttesterError {
         /// The source.
         attester: &'static str,
     },
+}
+
+/// Evidence of an SNP guest from the report's bytes and the host's certificate table.
+fn snp_evidence(
+    attester: &'static str,
+    report: &[u8],
+    table: &[u8],
+) -> Result<Value, AttesterError> {
+    let parsed = SnpEvidence::parse_extended(report, table)
+        .map_err(|error| AttesterError::Evidence { attester, source: error.into() })?;
+    Ok(parsed.to_kbs())
 }
 
 /// Parses what a source gave and compares the report data in it with those asked for.

@@ -1,18 +1,22 @@
 //! Evidence from configfs-tsm (Linux ≥ 6.7), without a driver's library.
 //!
-//! Role: Attester. In: report data. Out: KBS Evidence of the `tdx_guest` provider. Kernel ABI:
-//! `Documentation/ABI/testing/configfs-tsm-report`; code: `drivers/virt/coco/guest/report.c`.
+//! Role: Attester. In: report data. Out: KBS Evidence of the providers `tdx_guest` and `sev_guest`.
+//! Kernel ABI: `Documentation/ABI/testing/configfs-tsm-report`; code:
+//! `drivers/virt/coco/guest/report.c`.
 //!
 //! ```text
 //! mkdir <root>/adyton-<random>   a private item; removed again in Drop
-//! provider    = tdx_guest        else the platform is not supported
+//! provider    = tdx_guest        or sev_guest, else the platform is not supported
 //! generation  = 0                nobody has touched it
+//! privlevel   ◄ privlevel_floor  SNP under a paravisor only: the lowest VMPL that we may state
 //! inblob      ◄ 64 bytes         takes effect on close, where an error is thrown away; therefore
-//! generation  = 1                our write was taken, and it was the only one
-//! outblob     ► quote            made now; EBUSY and EINTR are retried for a while
-//! generation  = 1                nobody wrote while it was made
-//! quote.report_data == inblob    compared at the end
+//! generation  = our writes       they were taken, and they were the only ones
+//! outblob     ► quote, report    made now; EBUSY and EINTR are retried for a while
+//! auxblob     ► certificates     SNP only; from the host, so never trusted, and maybe empty
+//! generation  = our writes       nobody wrote while it was made
+//! report data == inblob          compared at the end
 //! ```
+//! One report is made at a time. Callers who wait for the same report data share the next one.
 //! Against: a second process in the pod that writes to the same item, a quote over other data, a
 //! host that never answers.
 #![deny(
@@ -25,6 +29,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,10 +38,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA384, digest};
 use serde_json::{Value, json};
 
-use super::{Attester, AttesterError, RuntimeEvent, confirm};
+use super::{Attester, AttesterError, RuntimeEvent, confirm, snp_evidence};
 use crate::binding::ReportData;
 use crate::evidence::Tee;
-use crate::limits::{MAX_EVENT_LOG_LEN, MAX_QUOTE_LEN};
+use crate::limits::{MAX_CERTIFICATE_TABLE_LEN, MAX_EVENT_LOG_LEN, MAX_QUOTE_LEN};
 
 /// Where Linux has it, once configfs is mounted.
 pub const DEFAULT_ROOT: &str = "/sys/kernel/config/tsm/report";
@@ -48,6 +53,7 @@ const EVENT_LOG: &str = "/sys/firmware/acpi/tables/data/CCEL";
 const RTMR3: &str = "/sys/devices/virtual/misc/tdx_guest/measurements/rtmr3:sha384";
 const NAME: &str = "tsm";
 const TDX_PROVIDER: &str = "tdx_guest";
+const SNP_PROVIDER: &str = "sev_guest";
 /// Longest text attribute that is read (`provider`, `generation`).
 const MAX_TEXT: usize = 128;
 
@@ -121,8 +127,19 @@ pub struct TsmAttester {
     paths: Paths,
     fs: Box<dyn ConfigFs>,
     backoff: Backoff,
+    tee: Tee,
+    /// How many requests there were. Tells whether an answer was begun after a request.
+    asked: AtomicU64,
     /// TDX has one quote buffer; two requests at once would only make each other fail.
-    one_at_a_time: Mutex<()>,
+    one_at_a_time: Mutex<Option<Answer>>,
+}
+
+/// The last Evidence that was made.
+struct Answer {
+    report_data: ReportData,
+    /// Requests that there were when it was begun.
+    begun_at: u64,
+    evidence: Value,
 }
 
 impl TsmAttester {
@@ -130,16 +147,53 @@ impl TsmAttester {
     ///
     /// # Errors
     /// [`AttesterError::Tsm`] when `root` is missing or may not be written,
-    /// [`AttesterError::Unsupported`] for another platform than TDX.
+    /// [`AttesterError::Unsupported`] for another platform than TDX and SNP.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self, AttesterError> {
         let paths = Paths { root: root.into(), event_log: EVENT_LOG.into(), rtmr3: RTMR3.into() };
         Self::with(paths, Box::new(KernelConfigFs), BACKOFF)
     }
 
     fn with(paths: Paths, fs: Box<dyn ConfigFs>, backoff: Backoff) -> Result<Self, AttesterError> {
-        let attester = Self { paths, fs, backoff, one_at_a_time: Mutex::new(()) };
-        attester.item()?.require_tdx()?;
+        let mut attester = Self {
+            paths,
+            fs,
+            backoff,
+            tee: Tee::Tdx,
+            asked: AtomicU64::new(0),
+            one_at_a_time: Mutex::new(None),
+        };
+        let tee = attester.item()?.tee()?;
+        attester.tee = tee;
         Ok(attester)
+    }
+
+    fn make(&self, report_data: &ReportData) -> Result<Value, AttesterError> {
+        let item = self.item()?;
+        if item.tee()? != self.tee {
+            return Err(AttesterError::Unsupported { attester: NAME, got: item.provider()? });
+        }
+        item.require_generation(0)?;
+        let mut writes = 0_u64;
+        if self.tee == Tee::Snp {
+            writes = writes.saturating_add(item.raise_to_floor()?);
+        }
+        item.write("inblob", report_data.as_bytes())?;
+        writes = writes.saturating_add(1);
+        item.require_generation(writes)?;
+        let report = item.outblob()?;
+        let certificates = match self.tee {
+            Tee::Snp => item.auxblob()?,
+            _ => Vec::new(),
+        };
+        item.require_generation(writes)?;
+        drop(item);
+        match self.tee {
+            Tee::Snp => snp_evidence(NAME, &report, &certificates),
+            _ => {
+                let quote = STANDARD.encode(report);
+                Ok(json!({ "cc_eventlog": self.event_log()?, "quote": quote }))
+            }
+        }
     }
 
     fn item(&self) -> Result<Item<'_>, AttesterError> {
@@ -169,7 +223,7 @@ impl TsmAttester {
 
 impl Attester for TsmAttester {
     fn tee(&self) -> Tee {
-        Tee::Tdx
+        self.tee
     }
 
     fn name(&self) -> &'static str {
@@ -177,18 +231,19 @@ impl Attester for TsmAttester {
     }
 
     fn collect(&self, report_data: &ReportData) -> Result<Value, AttesterError> {
-        // The lock guards no data, so a panic of another thread leaves nothing half-done.
-        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        let item = self.item()?;
-        item.require_tdx()?;
-        item.require_generation(0)?;
-        item.write("inblob", report_data.as_bytes())?;
-        item.require_generation(1)?;
-        let quote = item.outblob()?;
-        item.require_generation(1)?;
-        drop(item);
-        let evidence = json!({ "cc_eventlog": self.event_log()?, "quote": STANDARD.encode(quote) });
-        confirm(NAME, Tee::Tdx, evidence, report_data)
+        let asked_at = self.asked.fetch_add(1, Ordering::SeqCst);
+        // A panic of another thread leaves the last answer, which is whole.
+        let mut turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = turn.as_ref()
+            && answer.report_data == *report_data
+            && asked_at < answer.begun_at
+        {
+            return Ok(answer.evidence.clone());
+        }
+        let begun_at = self.asked.load(Ordering::SeqCst);
+        let evidence = confirm(NAME, self.tee, self.make(report_data)?, report_data)?;
+        *turn = Some(Answer { report_data: *report_data, begun_at, evidence: evidence.clone() });
+        Ok(evidence)
     }
 
     fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
@@ -211,13 +266,45 @@ struct Item<'a> {
 }
 
 impl Item<'_> {
-    fn require_tdx(&self) -> Result<(), AttesterError> {
+    fn provider(&self) -> Result<String, AttesterError> {
         let provider = self.text("provider")?;
-        if provider == TDX_PROVIDER {
-            return Ok(());
+        Ok(provider.chars().filter(|c| !c.is_control()).take(32).collect())
+    }
+
+    fn tee(&self) -> Result<Tee, AttesterError> {
+        match self.provider()? {
+            provider if provider == TDX_PROVIDER => Ok(Tee::Tdx),
+            provider if provider == SNP_PROVIDER => Ok(Tee::Snp),
+            got => Err(AttesterError::Unsupported { attester: NAME, got }),
         }
-        let got = provider.chars().filter(|c| !c.is_control()).take(32).collect();
-        Err(AttesterError::Unsupported { attester: NAME, got })
+    }
+
+    /// Under a paravisor the kernel makes reports for VMPLs from a floor on only, and a new item has
+    /// VMPL 0. Gives back how many writes that took.
+    fn raise_to_floor(&self) -> Result<u64, AttesterError> {
+        let floor = self.text("privlevel_floor")?;
+        match floor.as_str() {
+            "0" => Ok(0),
+            "1" | "2" | "3" => {
+                self.write("privlevel", floor.as_bytes())?;
+                Ok(1)
+            }
+            _ => Err(AttesterError::TsmAttribute {
+                path: self.path.join("privlevel_floor").display().to_string(),
+                reason: "it is not a VMPL, 0 to 3",
+            }),
+        }
+    }
+
+    /// The host's certificate table. A host that gives none is no failure: the Verifier may have
+    /// the certificates.
+    fn auxblob(&self) -> Result<Vec<u8>, AttesterError> {
+        let path = self.path.join("auxblob");
+        match self.attester.fs.read(&path, MAX_CERTIFICATE_TABLE_LEN) {
+            Ok(table) => Ok(table),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(failed("read", &path, source)),
+        }
     }
 
     fn require_generation(&self, expected: u64) -> Result<(), AttesterError> {
@@ -286,7 +373,7 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
     let remedy = match source.kind() {
         io::ErrorKind::NotFound => {
             "mount the guest's /sys/kernel/config/tsm into the container (Linux 6.7 or newer, \
-             module tdx_guest)"
+             module tdx_guest or sev_guest)"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "run as uid 0 of the guest with /sys/kernel/config/tsm mounted read-write"
@@ -298,7 +385,9 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
             "the platform's quoting service does not answer; try again, then look at the host"
         }
         io::ErrorKind::FileTooLarge => "the platform gave more bytes than a quote can have",
-        _ if source.raw_os_error() == Some(ENXIO) => "load the kernel module tdx_guest",
+        _ if source.raw_os_error() == Some(ENXIO) => {
+            "load the kernel module tdx_guest or sev_guest"
+        }
         _ => "see the kernel log of the guest",
     };
     AttesterError::Tsm { step, path: path.display().to_string(), remedy, source }
@@ -312,4 +401,4 @@ fn failed(step: &'static str, path: &Path, source: io::Error) -> AttesterError {
     clippy::arithmetic_side_effects,
     reason = "a test that panics has failed, which is what it is for"
 )]
-mod tests;
+pub(super) mod tests;

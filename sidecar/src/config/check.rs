@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adyton_attestation::attester::{DetectionOptions, Source};
 use adyton_attestation::rcar::ResourcePath;
 use adyton_sealed_weights::TargetCheck;
 use rustls_pki_types::pem::PemObject;
@@ -25,8 +26,8 @@ use super::file::{
 };
 use super::problem::{ConfigError, Problem};
 use super::{
-    AttesterConfig, BrokerConfig, Config, ExpectedName, KeyChoice, ModelConfig, Readers,
-    ServingCertificate, TlsConfig, UpstreamConfig,
+    AttesterChoice, AttesterConfig, BrokerConfig, Config, ExpectedName, KeyChoice, ModelConfig,
+    Readers, ServingCertificate, TlsConfig, UpstreamConfig,
 };
 use crate::error::chain;
 use crate::hygiene::Swap;
@@ -176,19 +177,28 @@ fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn attester(section: &AttesterSection, mistakes: &mut Mistakes) -> Option<AttesterConfig> {
-    let coco_url = section.coco_url.clone();
-    let tsm_path = PathBuf::from(&section.tsm_path);
-    match section.kind.as_str() {
-        "auto" => Some(AttesterConfig::Auto { coco_url, tsm_path }),
-        "coco" => Some(AttesterConfig::Coco { url: coco_url }),
-        "tsm" => Some(AttesterConfig::Tsm { path: tsm_path }),
-        other => mistakes.note(
-            "attester.kind",
-            other,
-            "auto, coco or tsm",
-            "there is no simulated attester in this program; tests bring a guest API of their own",
-        ),
-    }
+    let choice = match section.kind.as_str() {
+        "auto" => AttesterChoice::Auto,
+        kind => match Source::ORDER.into_iter().find(|source| source.name() == kind) {
+            Some(source) => AttesterChoice::Only(source),
+            None => {
+                return mistakes.note(
+                    "attester.kind",
+                    kind,
+                    "auto, tsm, sev-guest, az-vtpm or coco",
+                    "there is no simulated attester in this program; tests bring a guest API of their own",
+                );
+            }
+        },
+    };
+    let places = DetectionOptions {
+        tsm_path: PathBuf::from(&section.tsm_path),
+        sev_guest_path: PathBuf::from(&section.sev_guest_path),
+        tpm_path: PathBuf::from(&section.tpm_path),
+        coco_url: section.coco_url.clone(),
+        ..DetectionOptions::default()
+    };
+    Some(AttesterConfig { choice, places })
 }
 
 fn broker(section: &BrokerSection, mistakes: &mut Mistakes) -> Option<BrokerConfig> {

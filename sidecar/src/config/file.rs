@@ -38,12 +38,16 @@ pub struct ConfigFile {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttesterSection {
-    /// `auto`, `coco` or `tsm`.
+    /// `auto`, `tsm`, `sev-guest`, `az-vtpm` or `coco`.
     pub kind: String,
     /// CoCo guest API.
     pub coco_url: String,
     /// configfs-tsm report folder.
     pub tsm_path: String,
+    /// SNP guest device.
+    pub sev_guest_path: String,
+    /// vTPM of an Azure confidential VM.
+    pub tpm_path: String,
 }
 
 /// `[broker]`
@@ -216,6 +220,8 @@ impl Default for AttesterSection {
             kind: "auto".into(),
             coco_url: "http://127.0.0.1:8006".into(),
             tsm_path: "/sys/kernel/config/tsm/report".into(),
+            sev_guest_path: "/dev/sev-guest".into(),
+            tpm_path: "/dev/tpmrm0".into(),
         }
     }
 }

@@ -39,8 +39,9 @@ const NOT_IN_THE_SIDECAR: &[&str] = &[
 ];
 /// House limit: no file over 600 lines without its tests.
 const LINES_PER_FILE: usize = 600;
-/// The one audited file with unsafe code: it locks memory.
-const UNSAFE_FILE: &str = "sealed-weights/src/locked_memory.rs";
+/// The audited files with unsafe code: one locks memory, one asks the SNP guest device.
+const UNSAFE_FILES: [&str; 2] =
+    ["sealed-weights/src/locked_memory.rs", "attestation/src/attester/sev_guest/device.rs"];
 
 const IN_THE_TEE: [&str; 3] = ["sidecar", "attestation", "sealed-weights"];
 
@@ -114,7 +115,7 @@ fn files_are_short_enough_to_read() {
 }
 
 #[test]
-fn unsafe_code_stands_in_one_audited_file() {
+fn unsafe_code_stands_in_the_audited_files() {
     for folder in
         ["sidecar", "attestation", "policy-rego", "sealed-weights", "broker", "cli", "client"]
     {
@@ -126,7 +127,7 @@ fn unsafe_code_stands_in_one_audited_file() {
                         || line.contains("unsafe fn")
                         || line.contains("unsafe impl"))
             });
-            assert!(!has || source.path == UNSAFE_FILE, "{} contains unsafe code", source.path);
+            assert!(!has || UNSAFE_FILES.contains(&source.path.as_str()), "{} contains unsafe code", source.path);
         }
     }
 }

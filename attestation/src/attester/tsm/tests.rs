@@ -41,17 +41,26 @@ enum Fault {
     HugeQuote,
     /// One cloud pads its quotes with zeros to 8000 bytes.
     PaddedQuote,
+    /// The kernel makes no reports for VMPLs below this one.
+    Floor(&'static str),
+    /// A second process writes while the certificates are read.
+    RaceDuringCertificates,
+    HugeCertificates,
+    /// No auxblob at all, as before Linux 6.10.
+    NoCertificates,
 }
 
 #[derive(Default)]
 struct FakeItem {
     generation: u64,
     inblob: Vec<u8>,
+    privlevel: u8,
 }
 
 /// The kernel's rules for report items: attributes exist with the item, a write takes effect on
 /// close and counts one generation, outblob needs 64 bytes in inblob, an item is removed by rmdir.
 struct FakeKernel {
+    platform: Tee,
     items: Mutex<BTreeMap<PathBuf, FakeItem>>,
     fault: Fault,
     tee: FakeTee,
@@ -64,7 +73,12 @@ struct FakeKernel {
 
 impl FakeKernel {
     fn new(fault: Fault) -> Arc<Self> {
+        Self::on(Tee::Tdx, fault)
+    }
+
+    fn on(platform: Tee, fault: Fault) -> Arc<Self> {
         Arc::new(Self {
+            platform,
             items: Mutex::default(),
             fault,
             tee: FakeTee::from_seed([4; 32], 1_800_000_000),
@@ -108,7 +122,33 @@ impl FakeKernel {
             Fault::OtherReportData => data[63] ^= 1,
             _ => {}
         }
-        Ok(self.tee.quote(&profile, data))
+        match self.platform {
+            Tee::Snp => {
+                let floor = self.floor().parse().unwrap_or(0);
+                if item.privlevel < floor {
+                    return Err(io::Error::from_raw_os_error(EINVAL));
+                }
+                Ok(snp_report(data, item.privlevel))
+            }
+            _ => Ok(self.tee.quote(&profile, data)),
+        }
+    }
+
+    fn auxblob(&self, item: &mut FakeItem) -> io::Result<Vec<u8>> {
+        match self.fault {
+            Fault::RaceDuringCertificates => Self::second_writer(item),
+            Fault::HugeCertificates => return Ok(vec![0; 64 * 1024]),
+            Fault::NoCertificates => return Err(io::ErrorKind::NotFound.into()),
+            _ => {}
+        }
+        Ok(certificate_table(VCEK_GUID, b"a certificate"))
+    }
+
+    fn floor(&self) -> &'static str {
+        match self.fault {
+            Fault::Floor(floor) => floor,
+            _ => "0",
+        }
     }
 
     fn padding(&self) -> usize {
@@ -118,9 +158,38 @@ impl FakeKernel {
     fn provider(&self) -> &'static str {
         match self.fault {
             Fault::Provider(provider) => provider,
+            _ if self.platform == Tee::Snp => "sev_guest\n",
             _ => "tdx_guest\n",
         }
     }
+}
+
+/// VCEK in the host's certificate table, AMD 56421 (GHCB), table 8; mixed-endian as GUIDs are.
+const VCEK_GUID: [u8; 16] = [
+    0x8d, 0x75, 0xda, 0x63, 0x64, 0xe6, 0x64, 0x45, 0xad, 0xc5, 0xf4, 0xb9, 0x3b, 0xe8, 0xac, 0xcd,
+];
+
+/// One entry, the zero entry that ends the table, then the certificate.
+pub(in crate::attester) fn certificate_table(guid: [u8; 16], certificate: &[u8]) -> Vec<u8> {
+    let mut table = guid.to_vec();
+    table.extend(48_u32.to_le_bytes());
+    table.extend(u32::try_from(certificate.len()).unwrap().to_le_bytes());
+    table.extend([0; 24]);
+    table.extend(certificate);
+    table
+}
+
+/// A report of a Genoa that nobody signed: sources give what they got, the Verifier looks closer.
+pub(in crate::attester) fn snp_report(report_data: [u8; 64], vmpl: u8) -> Vec<u8> {
+    let mut report = vec![0; 1184];
+    report[0x00] = 3;
+    report[0x0a] = 0x03; // policy: SMT and the bit that is always one
+    report[0x30] = vmpl;
+    report[0x34] = 1;
+    report[0x50..0x90].copy_from_slice(&report_data);
+    report[0x188..0x18b].copy_from_slice(&[0x19, 0x11, 0x01]);
+    report[0x1a0..0x1e0].copy_from_slice(&[7; 64]);
+    report
 }
 
 impl ConfigFs for Arc<FakeKernel> {
@@ -143,6 +212,14 @@ impl ConfigFs for Arc<FakeKernel> {
             let written = self.rtmr3.as_ref().ok_or(io::ErrorKind::NotFound)?;
             written.lock().unwrap().push(bytes.to_vec());
             return Ok(());
+        }
+        if attribute.ends_with("privlevel") {
+            assert_eq!(self.platform, Tee::Snp, "TDX has no privilege levels");
+            return self.with_item(attribute, |item| {
+                item.generation += 1;
+                item.privlevel = std::str::from_utf8(bytes).unwrap().parse().unwrap();
+                Ok(())
+            });
         }
         assert!(attribute.ends_with("inblob"));
         self.with_item(attribute, |item| {
@@ -169,7 +246,11 @@ impl ConfigFs for Arc<FakeKernel> {
                     _ => format!("{}\n", item.generation).into_bytes(),
                 }),
                 "outblob" => self.outblob(item),
-                other => panic!("{other} does not exist for TDX"),
+                "auxblob" if self.platform == Tee::Snp => self.auxblob(item),
+                "privlevel_floor" if self.platform == Tee::Snp => {
+                    Ok(format!("{}\n", self.floor()).into_bytes())
+                }
+                other => panic!("{other} does not exist for {}", self.platform),
             }
         })?;
         if bytes.len() > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
@@ -193,7 +274,11 @@ fn asked() -> ReportData {
 
 /// Detects, collects, and sees that no item stayed behind.
 fn collect(fault: Fault) -> (Result<Value, AttesterError>, Arc<FakeKernel>) {
-    let kernel = FakeKernel::new(fault);
+    collect_on(Tee::Tdx, fault)
+}
+
+fn collect_on(tee: Tee, fault: Fault) -> (Result<Value, AttesterError>, Arc<FakeKernel>) {
+    let kernel = FakeKernel::on(tee, fault);
     let result = attester(&kernel).and_then(|attester| attester.collect(&asked()));
     assert!(kernel.items.lock().unwrap().is_empty(), "an item stayed behind");
     (result, kernel)
@@ -337,12 +422,9 @@ fn evidence_over_other_report_data_is_refused() {
 
 #[test]
 fn other_platforms_are_refused_by_name() {
-    for (provider, name) in [
-        ("sev_guest\n", "sev_guest"),
-        ("arm_cca_guest\n", "arm_cca_guest"),
-        ("tdx_guest2", "tdx_guest2"),
-        ("", ""),
-    ] {
+    for (provider, name) in
+        [("arm_cca_guest\n", "arm_cca_guest"), ("tdx_guest2", "tdx_guest2"), ("", "")]
+    {
         assert!(matches!(
             collect(Fault::Provider(provider)).0,
             Err(AttesterError::Unsupported { attester: "tsm", got }) if got == name
@@ -404,4 +486,95 @@ fn a_plain_folder_is_not_taken_for_configfs() {
     let error = TsmAttester::new(dir.path()).err().unwrap();
     assert!(matches!(error, AttesterError::Tsm { step: "read", .. }));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the item was removed");
+}
+
+// ---- SEV-SNP ----
+
+#[test]
+fn an_snp_guest_gives_its_report_and_the_hosts_certificates() {
+    let (evidence, _) = collect_on(Tee::Snp, Fault::None);
+    let evidence = evidence.unwrap();
+    assert_eq!(evidence["cert_chain"][0]["cert_type"], "VCEK");
+    let parsed = Evidence::parse_kbs(Tee::Snp, &evidence).unwrap();
+    assert_eq!(parsed.report_data(), asked());
+}
+
+#[test]
+fn an_snp_guest_whose_host_has_no_certificates_still_gives_its_report() {
+    let (evidence, _) = collect_on(Tee::Snp, Fault::NoCertificates);
+    let parsed = Evidence::parse_kbs(Tee::Snp, &evidence.unwrap()).unwrap();
+    assert_eq!(parsed.report_data(), asked());
+}
+
+#[test]
+fn under_a_paravisor_the_report_states_the_lowest_vmpl_that_the_kernel_allows() {
+    for floor in ["1", "2", "3"] {
+        let (evidence, _) = collect_on(Tee::Snp, Fault::Floor(floor));
+        let evidence = evidence.unwrap();
+        assert_eq!(evidence["attestation_report"]["vmpl"].to_string(), floor);
+    }
+    for floor in ["4", "", "-1", "one"] {
+        assert!(matches!(
+            collect_on(Tee::Snp, Fault::Floor(floor)).0,
+            Err(AttesterError::TsmAttribute { reason: "it is not a VMPL, 0 to 3", .. })
+        ));
+    }
+}
+
+#[test]
+fn a_second_writer_is_noticed_while_certificates_are_read() {
+    assert!(matches!(
+        collect_on(Tee::Snp, Fault::RaceDuringCertificates).0,
+        Err(AttesterError::TsmGeneration { expected: 1, got: 2 })
+    ));
+}
+
+#[test]
+fn a_certificate_table_beyond_the_bound_is_refused() {
+    assert!(matches!(
+        collect_on(Tee::Snp, Fault::HugeCertificates).0,
+        Err(AttesterError::Tsm { step: "read", source, .. })
+            if source.kind() == io::ErrorKind::FileTooLarge
+    ));
+}
+
+#[test]
+fn an_snp_report_over_other_data_is_refused() {
+    assert!(matches!(
+        collect_on(Tee::Snp, Fault::OtherReportData).0,
+        Err(AttesterError::ReportData { attester: "tsm", .. })
+    ));
+}
+
+// ---- Many callers ----
+
+#[test]
+fn callers_who_wait_for_the_same_report_data_share_one_report() {
+    const CALLERS: usize = 16;
+    let kernel = FakeKernel::new(Fault::None);
+    let attester = attester(&kernel).unwrap();
+    // Everybody has asked before the first report is begun.
+    let turn = attester.one_at_a_time.lock().unwrap();
+    std::thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..CALLERS).map(|_| scope.spawn(|| attester.collect(&asked()).unwrap())).collect();
+        while attester.asked.load(Ordering::SeqCst) < CALLERS as u64 {
+            std::thread::yield_now();
+        }
+        drop(turn);
+        for caller in callers {
+            let evidence = Evidence::parse_kbs(Tee::Tdx, &caller.join().unwrap()).unwrap();
+            assert_eq!(evidence.report_data(), asked());
+        }
+    });
+    assert_eq!(kernel.quotes.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_later_caller_gets_a_report_of_its_own() {
+    let kernel = FakeKernel::new(Fault::None);
+    let attester = attester(&kernel).unwrap();
+    attester.collect(&asked()).unwrap();
+    attester.collect(&asked()).unwrap();
+    assert_eq!(kernel.quotes.load(Ordering::Relaxed), 2);
 }
