@@ -127,7 +127,11 @@ fn unsafe_code_stands_in_the_audited_files() {
                         || line.contains("unsafe fn")
                         || line.contains("unsafe impl"))
             });
-            assert!(!has || UNSAFE_FILES.contains(&source.path.as_str()), "{} contains unsafe code", source.path);
+            assert!(
+                !has || UNSAFE_FILES.contains(&source.path.as_str()),
+                "{} contains unsafe code",
+                source.path
+            );
         }
     }
 }
