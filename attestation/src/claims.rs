@@ -104,6 +104,7 @@ hex_bytes! {
     Xfam, 8
 }
 hex_bytes! {
+    #[derive(Default)]
     /// TEE_TCB_SVN: security version numbers of the TDX module and its loader.
     TeeTcbSvn, 16
 }

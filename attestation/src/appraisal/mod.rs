@@ -31,7 +31,7 @@ pub use rego_rules::RegoRules;
 pub use release_policy::ReleasePolicy;
 pub use result::AttestationResult;
 pub use snp::SnpPolicy;
-pub use tdx::TdxPolicy;
+pub use tdx::{SetupRule, TcbMode, TcbPolicy, TdxPolicy};
 
 /// The claims are genuine and not acceptable. Carries them back, so that they can be appraised for
 /// another key.

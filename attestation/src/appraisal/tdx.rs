@@ -1,14 +1,18 @@
 //! Appraisal of TDX claims: rungs T9, T11, T15, T17 and the TCB status that T8 left as a claim.
 
+use std::collections::BTreeSet;
+
 use crate::appraisal::{AppraisalPolicy, Register, joined, reason};
-use crate::claims::{AttributesProfile, Measurement, TdxClaims};
+use crate::claims::{
+    AttributesProfile, Measurement, PckFlag, PlatformInstance, TcbStatus, TdxClaims,
+};
 use crate::reason::Reason;
 use crate::reference_value::{ReferenceValues, TdxReferenceValues};
 use crate::unix_time::UnixTime;
 
 mod policy;
 
-pub use policy::TdxPolicy;
+pub use policy::{SetupRule, TcbMode, TcbPolicy, TdxPolicy};
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 const FIRMWARE: &str = "update BIOS, microcode and TDX module of the host, then launch the TD anew";
@@ -23,9 +27,10 @@ pub(super) fn appraise(
     //= attestation/SPEC.md#6
     //# An appraisal MUST collect every reason against, not stop at the first.
     let mut reasons = Vec::new();
-    tcb(claims, policy, &mut reasons);
+    tcb(claims, policy, now, &mut reasons);
     attributes(claims, policy, &mut reasons);
     paravisor(claims, policy, &mut reasons);
+    module_and_xfam(claims, policy, &mut reasons);
     let matched = measurements(claims, references, policy, &mut reasons);
     collateral(claims, policy, now, &mut reasons);
     platform(claims, policy, &mut reasons);
@@ -42,30 +47,58 @@ pub(super) fn rules(
     now: UnixTime,
     reasons: &mut Vec<Reason>,
 ) {
-    tcb(claims, policy, reasons);
+    tcb(claims, policy, now, reasons);
     attributes(claims, policy, reasons);
+    module_and_xfam(claims, policy, reasons);
     collateral(claims, policy, now, reasons);
     platform(claims, policy, reasons);
 }
 
-/// T8, second half: status and advisories that the owner accepts.
-fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
-    if !policy.tcb_status.contains(&claims.tcb_status) {
-        let accepted = joined(policy.tcb_status.iter());
-        reasons.push(reason(
+/// T8, second half: status and advisories that the owner accepts, for now or for good, and the lowest
+/// versions.
+fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, now: UnixTime, reasons: &mut Vec<Reason>) {
+    let accepted = policy.tcb_status.contains(&claims.tcb_status);
+    let grace = match &policy.tdx.tcb.mode {
+        TcbMode::Grace { until, advisories } if !accepted && is_behind(claims) => {
+            Some((*until, advisories))
+        }
+        TcbMode::Grace { .. } | TcbMode::UpToDate => None,
+    };
+    match grace {
+        Some((until, _)) if now >= until => reasons.push(reason(
+            "tdx.tcb.grace-ended",
+            "T8",
+            "TCB status",
+            (
+                format!("{} since {until}", joined(policy.tcb_status.iter())),
+                format!("{} at {now}", claims.tcb_status),
+            ),
+            format!("{FIRMWARE}; the policy's grace (`until` in `[appraisal.tdx.tcb]`) is over"),
+        )),
+        None if !accepted => reasons.push(reason(
             "tdx.tcb.status",
             "T8",
             "TCB status",
-            (accepted, claims.tcb_status.to_string()),
-            format!("{FIRMWARE}; or accept the status in the policy's `tcb_status`"),
-        ));
+            (joined(policy.tcb_status.iter()), claims.tcb_status.to_string()),
+            format!(
+                "{FIRMWARE}; or accept the status in the policy's `tcb_status`, or for a while with \
+                 mode \"grace\" in `[appraisal.tdx.tcb]`"
+            ),
+        )),
+        Some(_) | None => {}
     }
+    let is_accepted = |id: &&String| {
+        policy.accepted_advisories.contains(*id)
+            || grace.is_some_and(|(_, advisories)| advisories.contains(*id))
+    };
     let unaccepted: Vec<&String> =
-        claims.advisory_ids.iter().filter(|id| !policy.accepted_advisories.contains(*id)).collect();
+        claims.advisory_ids.iter().filter(|id| !is_accepted(id)).collect();
     if !unaccepted.is_empty() {
-        let accepted = match policy.accepted_advisories.is_empty() {
+        let listed = grace.map(|(_, advisories)| advisories.iter()).into_iter().flatten();
+        let listed: BTreeSet<&String> = policy.accepted_advisories.iter().chain(listed).collect();
+        let accepted = match listed.is_empty() {
             true => "no advisory".to_owned(),
-            false => format!("only {}", joined(policy.accepted_advisories.iter())),
+            false => format!("only {}", joined(listed.into_iter())),
         };
         reasons.push(reason(
             "tdx.tcb.advisory",
@@ -73,6 +106,56 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) 
             "advisories",
             (accepted, joined(unaccepted.into_iter())),
             format!("{FIRMWARE}; or read the advisories and list them in `accepted_advisories`"),
+        ));
+    }
+    let minimum = policy.tdx.tcb.minimum_tee_tcb_svn;
+    let components = minimum.0.iter().zip(&claims.tee_tcb_svn.0).enumerate();
+    for (component, (least, got)) in components.filter(|(_, (least, got))| got < least) {
+        reasons.push(reason(
+            "tdx.tcb.minimum-svn",
+            "T8",
+            &format!("TEE_TCB_SVN[{component}]"),
+            (format!("at least {least}"), got.to_string()),
+            FIRMWARE,
+        ));
+    }
+}
+
+/// Whether the platform is behind with updates and with nothing else, and the vendor says by which
+/// advisories: what a grace can be given for.
+fn is_behind(claims: &TdxClaims) -> bool {
+    let behind = match claims.tcb_status {
+        TcbStatus::OutOfDate | TcbStatus::TdRelaunchAdvised | TcbStatus::SwHardeningNeeded => true,
+        TcbStatus::UpToDate
+        | TcbStatus::ConfigurationNeeded
+        | TcbStatus::ConfigurationAndSwHardeningNeeded
+        | TcbStatus::OutOfDateConfigurationNeeded
+        | TcbStatus::TdRelaunchAdvisedConfigurationNeeded => false,
+    };
+    behind && !claims.advisory_ids.is_empty()
+}
+
+/// T10 and T11 as far as they are about the platform: CPU state and TDX module.
+fn module_and_xfam(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let mask = policy.tdx.xfam_mask;
+    let bits = claims.xfam.bits() & !mask.bits();
+    if bits != 0 {
+        reasons.push(reason(
+            "tdx.xfam.not-allowed",
+            "T10",
+            "XFAM",
+            (format!("nothing outside {mask}"), format!("bits {bits:#x} ({})", claims.xfam)),
+            "launch the TD with fewer CPU features, or widen the policy's `xfam_mask` in `[appraisal.tdx]`",
+        ));
+    }
+    let modules = &policy.tdx.mrseam;
+    if !modules.is_empty() && !modules.contains(&claims.mrseam) {
+        reasons.push(reason(
+            "tdx.module.not-allowed",
+            "T11",
+            "MRSEAM",
+            (joined(modules.iter()), claims.mrseam.to_string()),
+            "if you trust this TDX module, add its measurement to the policy's `mrseam` in `[appraisal.tdx]`",
         ));
     }
 }
@@ -290,5 +373,36 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
             (joined(policy.allowed_ppids.iter()), claims.ppid.to_string()),
             "if this machine is yours, add its PPID to the policy's `allowed_ppids`",
         ));
+    }
+    let instances = &policy.tdx.allowed_platform_instances;
+    let listed = match claims.platform_instance {
+        PlatformInstance::Stated(id) => instances.contains(&id),
+        PlatformInstance::NotStated => false,
+    };
+    if !instances.is_empty() && !listed {
+        reasons.push(reason(
+            "tdx.platform.instance-not-allowed",
+            "T17",
+            "platform instance",
+            (joined(instances.iter()), claims.platform_instance.to_string()),
+            "if this machine is yours, add its instance id to `allowed_platform_instances` in `[appraisal.tdx]`",
+        ));
+    }
+    let flags = claims.pck_flags;
+    for (key, rule, flag) in [
+        ("dynamic_platforms", policy.tdx.dynamic_platforms, flags.dynamic_platform),
+        ("cached_keys", policy.tdx.cached_keys, flags.cached_keys),
+        ("smt", policy.tdx.smt, flags.smt_enabled),
+    ] {
+        match (rule, flag) {
+            (SetupRule::Accept, _) | (SetupRule::Refuse, PckFlag::Clear) => {}
+            (SetupRule::Refuse, PckFlag::Set | PckFlag::NotStated) => reasons.push(reason(
+                "tdx.platform.setup",
+                "T17",
+                key,
+                ("clear", flag.to_string()),
+                format!("use another platform, or accept these with `{key}` in `[appraisal.tdx]`"),
+            )),
+        }
     }
 }

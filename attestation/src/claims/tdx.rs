@@ -77,3 +77,13 @@ pub enum PckFlag {
     /// It is so.
     Set,
 }
+
+impl fmt::Display for PckFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotStated => "not-stated",
+            Self::Clear => "clear",
+            Self::Set => "set",
+        })
+    }
+}
