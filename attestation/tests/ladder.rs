@@ -13,9 +13,9 @@ use adyton_attestation::verifier::chain::{ChainError, RevocationError};
 use adyton_attestation::verifier::{Document, Outcome};
 use adyton_attestation::{
     AmdRevocation, AppraisalPolicy, AppraisalRefusal, AttestationResult, DebugGuests,
-    EndorsementBundle, Evidence, ParavisorTds, Reason, ReferenceValues, ReportData, TrustAnchors,
-    UnixTime, Verified, VerifyError, VerifyOptions, appraise, replay, replay_with, verify,
-    verify_with,
+    EndorsementBundle, Evidence, ParavisorTds, Reason, ReferenceValues, ReportData, SignatureCache,
+    TrustAnchors, UnixTime, Verified, VerifyError, VerifyOptions, appraise, replay, replay_with,
+    verify, verify_cached, verify_with,
 };
 use adyton_fake_tee::{FakeTee, Fault, QuoteFormat, Site, TdProfile};
 
@@ -430,6 +430,40 @@ fn a_replay_shows_what_was_let_through() {
     assert_eq!(loose.waived()[0].code, "tdx.td-attributes.sept-ve-disable");
     let line = loose.rungs.iter().find(|rung| rung.id == "T9").expect("T9").to_string();
     assert!(line.starts_with("! T9") && line.contains("INSECURE"), "{line}");
+}
+
+#[test]
+fn a_cache_changes_no_verdict() {
+    let (tee, cache) = (tee(), SignatureCache::new());
+    let (anchors, options) = (anchors(tee), VerifyOptions::default());
+    let ask = |bytes: &[u8], endorsements: &EndorsementBundle, now: u64| {
+        let evidence = Evidence::parse_file(bytes)?;
+        let (expected, now) = (ReportData(REPORT_DATA), UnixTime(now));
+        verify_cached(&evidence, endorsements, &anchors, &expected, now, &options, &cache)
+            .map(|verified| claims(&verified).clone())
+    };
+    let sound = bundle(tee, &[]);
+    let cold = ask(&quote(tee, &[]), &sound, NOW).expect("sound");
+    // PCK certificate, PCK CA, both lists, TCB signer, both documents, QE report.
+    assert_eq!(cache.len(), 8);
+    assert_eq!(ask(&quote(tee, &[]), &sound, NOW).expect("warm"), cold);
+    assert_eq!(cache.len(), 8);
+
+    // A warm cache refuses each fault at the rung where an empty one does.
+    let mut refused = 0;
+    for &fault in Fault::ALL.iter().filter(|fault| fault.site() != Site::GuestApi) {
+        if let Some((rung, code)) = refused_at(fault) {
+            let refusal = ask(&quote(tee, &[fault]), &bundle(tee, &[fault]), NOW);
+            let refusal = refusal.expect_err("a fault");
+            assert_eq!((refusal.rung(), &*refusal.reasons()[0].code), (rung, code), "{fault}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 47);
+    assert_eq!(cache.len(), 8, "what was refused leaves nothing");
+    // Dates are compared every time.
+    let late = ask(&quote(tee, &[]), &sound, NOW + 60 * DAY).expect_err("expired");
+    assert_eq!(late.rung(), "T3");
 }
 
 // ---- Appraisal: rungs T8 (status), T11, T15, T17 ----

@@ -84,6 +84,8 @@ pub(crate) struct Signed<T> {
     pub(crate) parsed: T,
     /// SHA-256 of the exact text.
     pub(crate) digest: [u8; 32],
+    /// `r ‖ s` over it, as given.
+    pub(crate) signature: Vec<u8>,
     /// The signer's chain, or why it is none.
     pub(crate) signer: Result<Chain, ChainError>,
 }
@@ -134,11 +136,13 @@ impl IntelEndorsements {
             tcb_info: Signed {
                 parsed: tcb_info,
                 digest: sha256(collateral.tcb_info.as_bytes()),
+                signature: collateral.tcb_info_signature.clone(),
                 signer: signer(&collateral.tcb_info_issuer_chain),
             },
             qe_identity: Signed {
                 parsed: qe_identity,
                 digest: sha256(collateral.qe_identity.as_bytes()),
+                signature: collateral.qe_identity_signature.clone(),
                 signer: signer(&collateral.qe_identity_issuer_chain),
             },
             root_list: UnverifiedList::parse(ROOT_LIST, &collateral.root_ca_crl),
@@ -167,18 +171,8 @@ impl IntelEndorsements {
         &self.tcb_info
     }
 
-    /// The exact text of the TCB info and the signature over it.
-    pub(crate) fn tcb_info_signed(&self) -> (&str, &[u8]) {
-        (&self.collateral.tcb_info, &self.collateral.tcb_info_signature)
-    }
-
     pub(crate) fn qe_identity(&self) -> &Signed<QeIdentity> {
         &self.qe_identity
-    }
-
-    /// The exact text of the QE identity and the signature over it.
-    pub(crate) fn qe_identity_signed(&self) -> (&str, &[u8]) {
-        (&self.collateral.qe_identity, &self.collateral.qe_identity_signature)
     }
 
     /// The root's revocation list, or why it is none.

@@ -110,6 +110,12 @@ impl TrustAnchors {
             .collect()
     }
 
+    /// Every root that a chain of Intel's may end in, parsed.
+    pub(crate) fn intel_links(&self) -> Vec<Arc<Link>> {
+        let extra = self.insecure_extra.iter().map(|anchor| Arc::clone(&anchor.link));
+        [Arc::clone(&INTEL.link)].into_iter().chain(extra).collect()
+    }
+
     /// The anchor to verify a chain against: Intel's, unless the chain carries an extra root byte
     /// for byte or its last certificate names one as issuer. Picking proves nothing, the whole chain
     /// is verified against the anchor afterwards.
@@ -133,7 +139,7 @@ impl TrustAnchors {
         {
             return anchor.clone();
         }
-        let last = chain.rest.last().unwrap_or(&chain.leaf);
+        let last = chain.rest.last().map_or(&chain.leaf, |link| link);
         let issuer = last.issuer().to_der().ok();
         self.insecure_extra
             .iter()

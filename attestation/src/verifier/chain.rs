@@ -6,17 +6,17 @@
 //! [`profile`](super::profile).
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
+use aws_lc_rs::digest::{Digest, SHA256};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ParsedPublicKey,
+    RSA_PSS_2048_8192_SHA384, VerificationAlgorithm,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use der::asn1::{AnyRef, BitString, ObjectIdentifier};
 use der::{Decode as _, Reader as _, SliceReader};
-use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey,
-    VerificationAlgorithm,
-};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::pkix::BasicConstraints;
@@ -167,6 +167,10 @@ pub(crate) struct Link {
     pub(crate) der: Vec<u8>,
     /// SHA-256 of `der`.
     digest: [u8; 32],
+    /// The key for what it issued, and the key for what it signed otherwise, parsed when first used:
+    /// roots and Endorsements live as long as the Verifier. `None` for a key of no known kind.
+    issuing: OnceLock<Option<ParsedPublicKey>>,
+    signing: OnceLock<Option<ParsedPublicKey>>,
 }
 
 /// A certificate chain as sent: leaf first, nothing verified.
@@ -174,14 +178,20 @@ pub(crate) struct Link {
 pub(crate) struct Chain {
     pub(crate) leaf: Link,
     /// Everything after the leaf.
-    pub(crate) rest: Vec<Link>,
+    pub(crate) rest: Vec<Arc<Link>>,
 }
 
 impl Link {
     /// Parses one certificate in DER.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, ChainError> {
         let certificate = Certificate::from_der(der).map_err(|_| ChainError::Encoding)?;
-        Ok(Self { certificate, der: der.to_vec(), digest: sha256(der) })
+        Ok(Self {
+            certificate,
+            der: der.to_vec(),
+            digest: sha256(der),
+            issuing: OnceLock::new(),
+            signing: OnceLock::new(),
+        })
     }
 
     pub(crate) fn subject(&self) -> &Name {
@@ -196,6 +206,35 @@ impl Link {
     pub(crate) fn public_key(&self) -> &[u8] {
         let key = &self.certificate.tbs_certificate().subject_public_key_info().subject_public_key;
         key.as_bytes().unwrap_or_default()
+    }
+
+    /// Whether its key, on P-256, made a raw signature `r ‖ s` over bytes with this SHA-256.
+    pub(crate) fn has_signed(&self, sha256: &[u8; 32], signature: &[u8]) -> bool {
+        let signed = || {
+            let key = self.signing.get_or_init(|| {
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.public_key()).ok()
+            });
+            let digest = Digest::import_less_safe(sha256, &SHA256).ok()?;
+            key.as_ref()?.verify_digest_sig(&digest, signature).ok()
+        };
+        signed().is_some()
+    }
+
+    /// Whether its key made the signature of a certificate or list over its first part, as received. The
+    /// issuer's key decides about the algorithm, never the signed object: P-256 with SHA-256 for Intel,
+    /// RSA-PSS 4096 with SHA-384 for AMD, P-384 with SHA-384 for NVIDIA.
+    fn has_issued(&self, der: &[u8], signature: &BitString) -> bool {
+        let issued = || {
+            let key = self
+                .issuing
+                .get_or_init(|| ParsedPublicKey::new(self.algorithm()?, self.public_key()).ok());
+            // `None` for a bit string that does not end on a byte: no signature does.
+            let signature = signature.as_bytes()?;
+            let outer = AnyRef::from_der(der).ok()?;
+            let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
+            key.as_ref()?.verify_sig(signed, signature).ok()
+        };
+        issued().is_some()
     }
 
     /// The one signature algorithm that goes with the certificate's key.
@@ -218,7 +257,7 @@ impl Link {
     }
 
     fn signed_by(&self, issuer: &Self, signatures: &Signatures<'_>) -> Result<(), ChainError> {
-        let compute = || verify_signed(&self.der, self.certificate.signature(), issuer).is_some();
+        let compute = || issuer.has_issued(&self.der, self.certificate.signature());
         match signatures.verify(issuer.digest(), Object::X509(&self.digest), compute) {
             true => Ok(()),
             false => Err(ChainError::Signature { subject: self.name() }),
@@ -258,22 +297,36 @@ impl Link {
 }
 
 impl Chain {
-    /// Parses a PEM chain, with every bound checked before anything is kept.
+    /// Parses a PEM chain, with every bound checked before anything is kept. The text is certificates and
+    /// white space and nothing else: PEM readers skip what they don't know, and what is skipped here
+    /// might be read there. Chains in quotes may end in a NUL.
     pub(crate) fn parse_pem(pem: &[u8]) -> Result<Self, ChainError> {
-        let mut links = Vec::new();
-        for der in CertificateDer::pem_slice_iter(pem) {
-            let der = der.map_err(|_| ChainError::Encoding)?;
-            if links.len() == MAX_CHAIN_CERTIFICATES || der.len() > MAX_CERTIFICATE_LEN {
+        Self::parse_pem_above(pem, &[])
+    }
+
+    /// As [`parse_pem`](Self::parse_pem); a certificate above the leaf that is one of `known`, byte for
+    /// byte, is not parsed again.
+    pub(crate) fn parse_pem_above(pem: &[u8], known: &[Arc<Link>]) -> Result<Self, ChainError> {
+        let mut rest = pem.strip_suffix(&[0]).unwrap_or(pem).trim_ascii();
+        let mut next = || {
+            let (der, after) = pem_block(rest).ok_or(ChainError::Encoding)?;
+            rest = after.trim_ascii_start();
+            Ok((der, rest.is_empty()))
+        };
+        let (leaf, mut is_last) = next()?;
+        let mut above = Vec::new();
+        while !is_last {
+            if above.len().saturating_add(1) == MAX_CHAIN_CERTIFICATES {
                 return Err(ChainError::Encoding);
             }
-            links.push(Link::parse(&der)?);
+            let der;
+            (der, is_last) = next()?;
+            above.push(match known.iter().find(|link| link.der == der) {
+                Some(link) => Arc::clone(link),
+                None => Arc::new(Link::parse(&der)?),
+            });
         }
-        if !is_nothing_but(pem, &links) {
-            return Err(ChainError::Encoding);
-        }
-        let mut links = links.into_iter();
-        let leaf = links.next().ok_or(ChainError::Encoding)?;
-        Ok(Self { leaf, rest: links.collect() })
+        Ok(Self { leaf: Link::parse(&leaf)?, rest: above })
     }
 
     /// Climbs from the leaf to the anchor. Gives back the intermediate certificates on the way.
@@ -348,16 +401,23 @@ impl Chain {
     }
 }
 
-/// Whether the text is these certificates and white space, and nothing else: PEM readers skip what
-/// they don't know, and what is skipped here might be read there. Chains in quotes may end in a NUL.
-fn is_nothing_but(pem: &[u8], links: &[Link]) -> bool {
-    let pem = pem.strip_suffix(&[0]).unwrap_or(pem);
-    let given = pem.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let blocks = links.iter().flat_map(|link| {
-        let base64 = STANDARD.encode(&link.der);
-        format!("-----BEGINCERTIFICATE-----{base64}-----ENDCERTIFICATE-----").into_bytes()
-    });
-    given.copied().eq(blocks)
+/// The certificate at the start of a PEM text, and the text after it. Base64 has one form only: padded,
+/// and with nothing in the bits that are left over.
+fn pem_block(pem: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    const END: &[u8] = b"-----END CERTIFICATE-----";
+    // Four characters for three bytes, and a line end after every one of them at the worst.
+    const MAX_BODY_LEN: usize = MAX_CERTIFICATE_LEN / 3 * 4 * 2;
+    let body = pem.strip_prefix(BEGIN)?;
+    let end = body.iter().take(MAX_BODY_LEN).position(|byte| *byte == b'-')?;
+    let (base64, after) = body.split_at_checked(end)?;
+    let after = after.strip_prefix(END)?;
+    let mut packed = Vec::with_capacity(base64.len());
+    for line in base64.split(u8::is_ascii_whitespace) {
+        packed.extend_from_slice(line);
+    }
+    let der = STANDARD.decode(&packed).ok()?;
+    (der.len() <= MAX_CERTIFICATE_LEN).then_some((der, after))
 }
 
 /// A certificate revocation list, parsed once and not verified.
@@ -427,7 +487,7 @@ impl UnverifiedList {
                 got: shortened(&tbs.issuer),
             });
         }
-        let compute = || verify_signed(&self.der, &self.parsed.signature, issuer).is_some();
+        let compute = || issuer.has_issued(&self.der, &self.parsed.signature);
         if !signatures.verify(issuer.digest(), Object::X509(&self.digest), compute) {
             return Err(RevocationError::Signature { list });
         }
@@ -445,18 +505,6 @@ impl UnverifiedList {
 }
 
 impl RevocationList<'_> {
-    /// Parses a list and checks that `issuer` made it and that it is current.
-    pub(crate) fn verify(
-        list: &'static str,
-        der: &[u8],
-        issuer: &Link,
-        now: UnixTime,
-    ) -> Result<RevocationList<'static>, RevocationError> {
-        let list = UnverifiedList::parse(list, der)?;
-        list.refuse_unless(issuer, now, &Signatures::default())?;
-        Ok(RevocationList { list: Cow::Owned(list) })
-    }
-
     /// Refuses a certificate that is on the list.
     pub(crate) fn refuse_listed(&self, link: &Link) -> Result<(), RevocationError> {
         let serial = link.certificate.tbs_certificate().serial_number();
@@ -468,17 +516,6 @@ impl RevocationList<'_> {
             }),
         }
     }
-}
-
-/// Checks the signature of a certificate or list over its first part, as received. The issuer's key
-/// decides about the algorithm, never the signed object: P-256 with SHA-256 for Intel, RSA-PSS 4096
-/// with SHA-384 for AMD, P-384 with SHA-384 for NVIDIA.
-fn verify_signed(der: &[u8], signature: &BitString, issuer: &Link) -> Option<()> {
-    // `None` for a bit string that does not end on a byte: no signature does.
-    let signature = signature.as_bytes()?;
-    let outer = AnyRef::from_der(der).ok()?;
-    let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
-    UnparsedPublicKey::new(issuer.algorithm()?, issuer.public_key()).verify(signed, signature).ok()
 }
 
 fn unix_time(time: &x509_cert::time::Time) -> UnixTime {

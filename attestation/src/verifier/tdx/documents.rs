@@ -3,8 +3,6 @@
 //! Each rung has two halves: what the document states about itself, which costs nothing and comes
 //! first, and its signature by a certificate that the anchor issued.
 
-use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
-
 use crate::endorsement::intel::{DocumentDates, Signed};
 use crate::unix_time::UnixTime;
 use crate::verifier::error::{Document, VerifyError};
@@ -37,8 +35,7 @@ pub(super) fn tcb_info_statement(climb: &Climb<'_>) -> Result<(), VerifyError> {
 
 /// T4, second half: signed by a certificate that the anchor issued.
 pub(super) fn tcb_info_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let (text, signature) = climb.endorsements.tcb_info_signed();
-    signed(climb, Document::TcbInfo, climb.endorsements.tcb_info(), text, signature)
+    signed(climb, Document::TcbInfo, climb.endorsements.tcb_info())
 }
 
 /// T5, first half: identity of the TD quoting enclave, current, and the QE report is of that enclave.
@@ -80,8 +77,7 @@ pub(super) fn qe_identity_statement(climb: &Climb<'_>) -> Result<(), VerifyError
 
 /// T5, second half: signed by a certificate that the anchor issued.
 pub(super) fn qe_identity_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let (text, signature) = climb.endorsements.qe_identity_signed();
-    signed(climb, Document::QeIdentity, climb.endorsements.qe_identity(), text, signature)
+    signed(climb, Document::QeIdentity, climb.endorsements.qe_identity())
 }
 
 fn current(document: Document, dates: DocumentDates, now: UnixTime) -> Result<(), VerifyError> {
@@ -95,13 +91,7 @@ fn current(document: Document, dates: DocumentDates, now: UnixTime) -> Result<()
     Ok(())
 }
 
-fn signed<T>(
-    climb: &Climb<'_>,
-    document: Document,
-    signed: &Signed<T>,
-    text: &str,
-    signature: &[u8],
-) -> Result<(), VerifyError> {
+fn signed<T>(climb: &Climb<'_>, document: Document, signed: &Signed<T>) -> Result<(), VerifyError> {
     let anchor = &climb.pck.anchor;
     let refused =
         |source| VerifyError::DocumentSigner { document, anchor: anchor.used.clone(), source };
@@ -109,12 +99,8 @@ fn signed<T>(
     chain.verify_direct(&anchor.link, climb.now, &climb.signatures).map_err(refused)?;
     profile::certificate(&chain.leaf, Role::Leaf).map_err(refused)?;
 
-    let compute = || {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, chain.leaf.public_key())
-            .verify(text.as_bytes(), signature)
-            .is_ok()
-    };
-    let object = Object::Detached(&signed.digest, signature);
+    let compute = || chain.leaf.has_signed(&signed.digest, &signed.signature);
+    let object = Object::Detached(&signed.digest, &signed.signature);
     match climb.signatures.verify(chain.leaf.digest(), object, compute) {
         true => Ok(()),
         false => Err(VerifyError::DocumentSignature { document }),

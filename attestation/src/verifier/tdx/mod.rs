@@ -148,7 +148,7 @@ impl<'a> Climb<'a> {
         let signers = [&tcb_info.signer, &qe_identity.signer];
         let certificates = [&pck.anchor.link as &_, &pck.chain.leaf]
             .into_iter()
-            .chain(&pck.chain.rest)
+            .chain(pck.chain.rest.iter().map(|link| &**link))
             .chain(signers.into_iter().flatten().map(|chain| &chain.leaf));
         let ends = documents
             .into_iter()

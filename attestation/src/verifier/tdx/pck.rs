@@ -28,7 +28,10 @@ impl PckCertificate {
         evidence: &TdxEvidence,
         anchors: &TrustAnchors,
     ) -> Result<Self, VerifyError> {
-        let parsed = Chain::parse_pem(&evidence.quote().signature.pck_chain_pem);
+        let parsed = Chain::parse_pem_above(
+            &evidence.quote().signature.pck_chain_pem,
+            &anchors.intel_links(),
+        );
         let chain = parsed
             .map_err(|source| VerifyError::PckChain { anchor: AnchorUsed::Vendor, source })?;
         let anchor = anchors.for_intel_chain(&chain);
@@ -93,7 +96,10 @@ pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
         .map_err(refused("the PCK CA and the TCB signer"))?;
     root_list.refuse_listed(root).map_err(refused("the root CA"))?;
 
-    let intermediates = path(pck, climb.now, &climb.signatures)?;
+    let intermediates = pck
+        .chain
+        .verify_with(root, climb.now, &climb.signatures)
+        .map_err(|source| VerifyError::PckChain { anchor: pck.anchor.used.clone(), source })?;
     // The list of the PCK certificate's own issuer; an issuer above it is on the root's list.
     let issuer = intermediates.first().copied().unwrap_or(root);
     let pck_list = current(climb, PCK_LIST, climb.endorsements.pck_list(), issuer)

@@ -2,7 +2,7 @@
 //!
 //! SGX report body: Intel SDM vol. 3D, table 37-20 (REPORT), 384 bytes.
 
-use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::evidence::TdxEvidence;
 use crate::verifier::error::VerifyError;
@@ -63,12 +63,8 @@ pub(super) fn qe_report_signature(climb: &Climb<'_>) -> Result<(), VerifyError> 
     let signature = &climb.evidence.quote().signature;
     let pck = &climb.pck.chain.leaf;
     let report = signature.qe_report.as_slice();
-    let compute = || {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pck.public_key())
-            .verify(report, &signature.qe_report_signature)
-            .is_ok()
-    };
     let digest = sha256(report);
+    let compute = || pck.has_signed(&digest, &signature.qe_report_signature);
     let object = Object::Detached(&digest, &signature.qe_report_signature);
     match climb.signatures.verify(pck.digest(), object, compute) {
         true => Ok(()),
