@@ -84,8 +84,7 @@ pub(super) fn appraise(
     let mut reasons = Vec::new();
     let tee = match &claims.hardware {
         AzureHardwareClaims::Snp(hardware) => {
-            reasons
-                .extend(snp::appraise(hardware, references, policy, now).err().unwrap_or_default());
+            snp::rules(hardware, policy, now, &mut reasons);
             Tee::AzSnpVtpm
         }
         AzureHardwareClaims::Tdx(hardware) => {

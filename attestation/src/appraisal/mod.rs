@@ -30,7 +30,7 @@ pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use rego_rules::RegoRules;
 pub use release_policy::ReleasePolicy;
 pub use result::AttestationResult;
-pub use snp::SnpPolicy;
+pub use snp::{GuestRestriction, MinimumTcb, PlatformProperty, SnpPolicy};
 pub use tdx::{SetupRule, TcbMode, TcbPolicy, TdxPolicy};
 
 /// The claims are genuine and not acceptable. Carries them back, so that they can be appraised for

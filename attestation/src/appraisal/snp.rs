@@ -1,40 +1,258 @@
-//! Appraisal of snp claims.
+//! Appraisal of SEV-SNP claims: rungs S10 and S13 to S15, S17, and what the Verifier's rungs left as
+//! claims: product (S2), revocation (S5), chip and cloud (S7), launch TCB (S9), guest policy (S12).
+//!
+//! Against: genuine AMD hardware that runs the wrong software, old firmware, a chip whose secret is out,
+//! a machine that is set up so that others can look in.
 
-use serde::{Deserialize, Serialize};
-
-use crate::appraisal::{AppraisalPolicy, PolicyError, reason};
-use crate::claims::SnpClaims;
+use crate::appraisal::{AppraisalPolicy, joined, reason};
+use crate::claims::{SnpClaims, SnpProduct, SnpRevocation, SnpTcb};
 use crate::reason::Reason;
-use crate::reference_value::ReferenceValues;
+use crate::reference_value::{ReferenceValues, SnpReferenceValues};
 use crate::unix_time::UnixTime;
 
-/// The table `[appraisal.snp]` of a release policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SnpPolicy {}
+mod guest;
+mod policy;
+#[cfg(test)]
+mod tests;
 
-impl SnpPolicy {
-    /// Refuses values that cannot be meant.
-    ///
-    /// # Errors
-    /// [`PolicyError::Value`].
-    pub fn validate(&self) -> Result<(), PolicyError> {
-        Ok(())
-    }
-}
+pub use policy::{GuestRestriction, MinimumTcb, PlatformProperty, SnpPolicy};
+
+const FIRMWARE: &str =
+    "update BIOS (AGESA), microcode and SNP firmware of the host, then launch the guest anew";
 
 /// The name of the matching set, or every reason against.
 pub(super) fn appraise(
-    _claims: &SnpClaims,
-    _references: &[ReferenceValues],
-    _policy: &AppraisalPolicy,
-    _now: UnixTime,
+    claims: &SnpClaims,
+    references: &[ReferenceValues],
+    policy: &AppraisalPolicy,
+    now: UnixTime,
 ) -> Result<String, Vec<Reason>> {
-    Err(vec![reason(
-        "reference-values.none-named",
-        "policy",
-        "tee",
-        ("a TEE that this release appraises", "snp"),
-        "use another TEE",
-    )])
+    //= attestation/SPEC.md#6
+    //# An appraisal MUST collect every reason against, not stop at the first.
+    let mut reasons = Vec::new();
+    rules(claims, policy, now, &mut reasons);
+    let matched = measurements(claims, references, policy, &mut reasons);
+    match matched {
+        Some(name) if reasons.is_empty() => Ok(name),
+        _ => Err(reasons),
+    }
+}
+
+/// Every rule but S14: what holds for the hardware under an Azure vTPM as well.
+pub(super) fn rules(
+    claims: &SnpClaims,
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+    reasons: &mut Vec<Reason>,
+) {
+    report_version(claims, policy, reasons);
+    product(claims, policy, reasons);
+    endorsements(claims, policy, now, reasons);
+    machine(claims, policy, reasons);
+    minimum_tcb(claims, policy, reasons);
+    guest::launch_policy(claims, policy, reasons);
+    guest::privilege_level(claims, policy, reasons);
+    guest::platform(claims, policy, reasons);
+    guest::mitigations(claims, policy, reasons);
+}
+
+/// S1: reports of older versions leave out what later rules ask about.
+fn report_version(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let minimum = policy.snp.minimum_report_version;
+    if claims.report_version < minimum {
+        reasons.push(reason(
+            "snp.report.old-version",
+            "S1",
+            "report version",
+            (format!("at least {minimum}"), claims.report_version.to_string()),
+            format!("{FIRMWARE}; or lower `minimum_report_version` in [appraisal.snp]"),
+        ));
+    }
+}
+
+/// S2: the product is one that the owner accepts.
+fn product(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let (got, accepted) = (claims.product, &policy.snp.allowed_products);
+    if accepted.contains(&got) {
+        return;
+    }
+    let remedy = match got {
+        //= attestation/SPEC.md#6.1
+        //# A default policy MUST refuse Milan, and the refusal MUST say why.
+        SnpProduct::Milan => {
+            "Milan is off by default: a published attack (arXiv 2605.12990) reads the root secret of a \
+             Milan chip by software alone, and whoever has it forges any report of that chip at any TCB. \
+             Use Genoa or Turin; or, for machines whose owner and history you trust, list their chips in \
+             `allowed_chip_ids` and add Milan to `allowed_products` in [appraisal.snp]"
+        }
+        SnpProduct::Genoa | SnpProduct::Turin => {
+            "use a machine of an accepted product, or add it to `allowed_products` in [appraisal.snp]"
+        }
+    };
+    reasons.push(reason(
+        "snp.product.not-allowed",
+        "S2",
+        "product",
+        (joined(accepted.iter()), got.to_string()),
+        remedy,
+    ));
+}
+
+/// S4 and S5 once more: Endorsements have not ended since, and revocation was not waived.
+fn endorsements(
+    claims: &SnpClaims,
+    policy: &AppraisalPolicy,
+    now: UnixTime,
+    reasons: &mut Vec<Reason>,
+) {
+    let expires = claims.endorsements_expire;
+    if now > expires {
+        reasons.push(reason(
+            "snp.endorsements.expired",
+            "S4",
+            "endorsements",
+            (format!("valid at {now}"), format!("valid until {expires}")),
+            "fetch certificates and revocation lists again and give them to the Verifier",
+        ));
+    }
+    match claims.revocation {
+        SnpRevocation::Checked => {}
+        SnpRevocation::InsecureWaived if policy.snp.insecure_accept_waived_revocation => {}
+        SnpRevocation::InsecureWaived => reasons.push(reason(
+            "snp.revocation.waived",
+            "S5",
+            "revocation",
+            ("looked up in a current list", "not looked up"),
+            "give the Verifier AMD's current revocation list for this product; or accept in \
+             [appraisal.snp] with `insecure_accept_waived_revocation` that a revoked key still counts",
+        )),
+    }
+}
+
+/// S7: chip and cloud are among those that the owner listed, where there are lists.
+fn machine(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let chips = &policy.snp.allowed_chip_ids;
+    if !chips.is_empty() && !chips.contains(&claims.chip_id) {
+        let got = match claims.chip_id.is_zero() {
+            true => "masked by the owner of the machine".to_owned(),
+            false => claims.chip_id.to_string(),
+        };
+        reasons.push(reason(
+            "snp.chip.not-allowed",
+            "S7",
+            "chip id",
+            (joined(chips.iter()), got),
+            "if this machine is yours, add its chip to `allowed_chip_ids` in [appraisal.snp]",
+        ));
+    }
+    let clouds = &policy.snp.allowed_csp_ids;
+    if let Some(got) = &claims.csp_id
+        && !clouds.is_empty()
+        && !clouds.contains(got)
+    {
+        reasons.push(reason(
+            "snp.csp.not-allowed",
+            "S7",
+            "cloud provider",
+            (joined(clouds.iter()), got.clone()),
+            "if this cloud is yours, add its name to `allowed_csp_ids` in [appraisal.snp]",
+        ));
+    }
+}
+
+/// S9 and S10: firmware is new enough in every component, now and when the guest was launched.
+fn minimum_tcb(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
+    let product = claims.product;
+    //= attestation/SPEC.md#6.1
+    //# An appraisal MUST refuse a product for which the policy names no lowest TCB.
+    let Some(minimum) = policy.snp.minimum_tcb.get(&product) else {
+        reasons.push(reason(
+            "snp.tcb.no-minimum",
+            "S10",
+            "reported TCB",
+            (format!("a lowest TCB for {product} in the policy"), "none".to_owned()),
+            format!(
+                "find in AMD's bulletins which firmware has today's fixes and name it in \
+                 [appraisal.snp.minimum_tcb]; this machine has {}",
+                claims.reported_tcb
+            ),
+        ));
+        return;
+    };
+    let floor = SnpTcb::from(*minimum);
+    for (code, rung, claim, tcb) in [
+        ("snp.tcb.below-minimum", "S10", "reported TCB", claims.reported_tcb),
+        ("snp.tcb.launched-below-minimum", "S9", "launch TCB", claims.launch_tcb),
+    ] {
+        if tcb.first_below(&floor).is_some() {
+            let got = tcb.to_string();
+            reasons.push(reason(code, rung, claim, (format!("at least {floor}"), got), FIRMWARE));
+        }
+    }
+}
+
+/// S14: one named set matches in everything that it lists.
+fn measurements(
+    claims: &SnpClaims,
+    references: &[ReferenceValues],
+    policy: &AppraisalPolicy,
+    reasons: &mut Vec<Reason>,
+) -> Option<String> {
+    //= attestation/SPEC.md#6
+    //# An appraisal without Reference Values MUST refuse.
+    if policy.reference_values.is_empty() {
+        reasons.push(reason(
+            "reference-values.none-named",
+            "S14",
+            "reference values",
+            ("at least one named set", "none"),
+            "name the accepted sets in the policy's `reference_values`",
+        ));
+        return None;
+    }
+    let named = references.iter().filter_map(|set| match set {
+        ReferenceValues::Snp(set) => Some(set),
+        _ => None,
+    });
+    let named = named.filter(|set| policy.reference_values.contains(&set.name));
+    //= attestation/SPEC.md#6
+    //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
+    let differences = named.map(|set| (set, guest::against(claims, set, policy)));
+    match differences.min_by_key(|(_, differing)| differing.len()) {
+        Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
+        Some((_, differing)) => {
+            reasons.extend(differing);
+            None
+        }
+        None => {
+            reasons.push(reason(
+                "reference-values.unknown",
+                "S14",
+                "reference values",
+                (joined(policy.reference_values.iter()), "no SNP set of these names"),
+                "add the set with `adyton reference-values add`, or correct the names in the policy",
+            ));
+            None
+        }
+    }
+}
+
+/// A claim that is none of the values in a set.
+fn differing<T: ToString>(
+    code: &'static str,
+    claim: &str,
+    got: T,
+    accepted: &[T],
+    set: &SnpReferenceValues,
+) -> Reason {
+    let name = &set.name;
+    let expected = match accepted {
+        [] => format!("a value listed in set {name}, which lists none"),
+        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+    };
+    let remedy = format!(
+        "if this software is new and trusted, add the value to set {name} with \
+         `adyton reference-values add`; otherwise find out what was started instead"
+    );
+    reason(code, "S14", claim, (expected, got.to_string()), remedy)
 }

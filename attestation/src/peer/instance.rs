@@ -72,8 +72,11 @@ impl Machine {
         }
     }
 
-    fn of_snp(_claims: &SnpClaims) -> Self {
-        Self::NotStated
+    fn of_snp(claims: &SnpClaims) -> Self {
+        match claims.chip_id.is_zero() {
+            true => Self::NotStated,
+            false => Self::ChipId(claims.chip_id.0),
+        }
     }
 
     /// The pin that only this machine matches, if it names itself.
