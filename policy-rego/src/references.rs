@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use adyton_attestation::ReferenceValues;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 /// The values of all sets together, by name, and `more` over them.
@@ -45,6 +47,9 @@ pub fn references(sets: &[ReferenceValues], more: &BTreeMap<String, Value>) -> V
             }
             ReferenceValues::Snp(set) => {
                 add("snp_launch_measurement", texts(&set.measurement));
+                // Older policies compare `input.snp.measurement`, which is base64.
+                let base64 = set.measurement.iter().map(|digest| STANDARD.encode(digest.0));
+                add("snp_launch_measurement", base64.map(Value::String).collect());
             }
             ReferenceValues::Azure(set) => {
                 add("measurement", texts(&set.measurement));

@@ -111,11 +111,53 @@ fn tdx(claims: &TdxClaims) -> Map<String, Value> {
     object(shown)
 }
 
-/// As Trustee's SNP verifier: flat members, and the same below `evidence` as newer policies want it.
+/// As Trustee's SNP verifier: flat members that are text, as older policies want them, and typed ones
+/// below `evidence` for newer policies.
 fn snp(claims: &SnpClaims) -> Map<String, Value> {
+    let (policy, platform, tcb) = (claims.policy, claims.platform_info, claims.reported_tcb);
+    let text = |value: &dyn ToString| Value::String(value.to_string());
     object(json!({
+        "policy_abi_major": text(&policy.abi_major()),
+        "policy_abi_minor": text(&policy.abi_minor()),
+        "policy_smt_allowed": text(&policy.smt_allowed()),
+        "policy_migrate_ma": text(&policy.migrate_ma_allowed()),
+        "policy_debug_allowed": text(&policy.debug_allowed()),
+        "policy_single_socket": text(&policy.single_socket_required()),
+        "reported_tcb_bootloader": text(&tcb.bootloader),
+        "reported_tcb_tee": text(&tcb.tee),
+        "reported_tcb_snp": text(&tcb.snp),
+        "reported_tcb_microcode": text(&tcb.microcode),
+        "platform_tsme_enabled": text(&platform.tsme_enabled()),
+        "platform_smt_enabled": text(&platform.smt_enabled()),
         "measurement": STANDARD.encode(claims.measurement.0),
-        "evidence": { "measurement": claims.measurement },
+        "evidence": {
+            "version": claims.report_version,
+            "guest_svn": claims.guest_svn,
+            "vmpl": claims.vmpl,
+            "measurement": claims.measurement,
+            "host_data": claims.host_data,
+            "id_key_digest": claims.id_key_digest,
+            "author_key_digest": claims.author_key_digest,
+            "chip_id": claims.chip_id,
+            "policy": {
+                "abi_major": policy.abi_major(),
+                "abi_minor": policy.abi_minor(),
+                "smt_allowed": policy.smt_allowed(),
+                "migrate_ma_allowed": policy.migrate_ma_allowed(),
+                "debug_allowed": policy.debug_allowed(),
+                "single_socket_required": policy.single_socket_required(),
+            },
+            "plat_info": {
+                "smt_enabled": platform.smt_enabled(),
+                "tsme_enabled": platform.tsme_enabled(),
+            },
+            "reported_tcb": {
+                "bootloader": tcb.bootloader,
+                "tee": tcb.tee,
+                "snp": tcb.snp,
+                "microcode": tcb.microcode,
+            },
+        },
     }))
 }
 

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use adyton_attestation::challenge::Nonce;
 use adyton_attestation::ear::{TokenAppraisal, TokenBinding, annotated_evidence};
-use adyton_attestation::rcar::server::PresentedInitData;
 use adyton_attestation::rcar::{
     AttestResponse, Attestation, ChallengeMessage, JweResponse, Presented, Request, ResourcePath,
     server,
@@ -24,6 +23,7 @@ use adyton_attestation::{
     Claims, EndorsementBundle, Reason, UnixTime, Verified, explain, verify, verify_gpu,
 };
 
+use super::init_data::refuse_unmeasured;
 use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::broker::{Broker, now};
@@ -176,7 +176,8 @@ pub fn conclude(
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {
-            measured(sent, verified.get()).map_err(refuse)?;
+            refuse_unmeasured(&sent.digest, verified.get())
+                .map_err(|reason| refuse(vec![reason]))?;
             Some(sent.digest.as_slice())
         }
         None => None,
@@ -296,29 +297,6 @@ fn find_session(broker: &Broker, proof: &SessionProof) -> Option<Arc<AttestedSes
     let now = Instant::now();
     let by_cookie = proof.id.as_ref().and_then(|id| broker.sessions.by_id(id, now).ok());
     by_cookie.or_else(|| broker.sessions.by_token(proof.token.as_ref()?, now).ok())
-}
-
-/// Whether the digest of the init-data stands in the Evidence. KBS protocol: zero-padded or cut to
-/// the register's 48 bytes.
-fn measured(sent: &PresentedInitData, claims: &Claims) -> Result<(), Vec<Reason>> {
-    let register = match claims {
-        Claims::Tdx(claims) => claims.mrconfigid,
-        _ => {
-            return Err(vec![reason::of_init_data(
-                hex::encode(&sent.digest),
-                "no such register".into(),
-            )]);
-        }
-    };
-    let mut expected = [0; 48];
-    for (to, from) in expected.iter_mut().zip(&sent.digest) {
-        *to = *from;
-    }
-    if register.0 == expected {
-        Ok(())
-    } else {
-        Err(vec![reason::of_init_data(hex::encode(expected), register.to_string())])
-    }
 }
 
 fn refuse_evidence(broker: &Broker, peer: &str, reasons: Vec<Reason>) -> KbsRefusal {

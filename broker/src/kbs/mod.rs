@@ -4,6 +4,7 @@
 //! [`reason`] says what was wrong with a message in the form in which owners read it.
 
 pub mod exchange;
+pub mod init_data;
 pub mod reason;
 pub mod routes;
 

@@ -75,16 +75,10 @@ pub fn of_session(error: SessionError) -> Reason {
 }
 
 /// The init-data that were sent are not the ones that the hardware measured.
-pub fn of_init_data(expected: String, got: String) -> Reason {
-    let mut reason = protocol(
-        "tdx.init-data.digest",
-        "mrconfigid",
-        "",
-        got,
-        "send the init-data that the guest was launched with, or none",
-    );
-    reason.expected = format!("the digest of the init-data that were sent, {expected}");
-    reason
+pub fn of_init_data(code: &'static str, register: &str, expected: String, got: String) -> Reason {
+    let remedy = "send the init-data that the guest was launched with, or none";
+    let expected = format!("the digest of the init-data that were sent, {expected}");
+    protocol(code, register, &expected, got, remedy)
 }
 
 /// A key of this name does not exist.
