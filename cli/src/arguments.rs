@@ -16,6 +16,7 @@ use crate::verb::key::KeyCommand;
 use crate::verb::policy::PolicyCommand;
 use crate::verb::reference_values::ReferenceValuesCommand;
 use crate::verb::seal::SealArgs;
+use crate::verb::token::TokenCommand;
 use crate::verb::verify::VerifyArgs;
 
 /// Heading under which the flags for the broker's admin listener are listed.
@@ -113,6 +114,9 @@ pub enum Verb {
     /// Verify a running sidecar, or Evidence in a file
     #[command(after_help = crate::verb::verify::EXAMPLES)]
     Verify(VerifyArgs),
+    /// Verify Attestation Results that travel as tokens (EAR)
+    #[command(subcommand, after_help = crate::verb::token::EXAMPLES)]
+    Token(TokenCommand),
     /// Explain a decision of the broker, with every reason
     #[command(after_help = crate::verb::explain::EXAMPLES)]
     Explain(ExplainArgs),

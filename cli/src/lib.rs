@@ -73,6 +73,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::ReferenceValues(command) => verb::reference_values::run(command, context),
         Verb::Endorsements(command) => verb::endorsements::run(&command, context),
         Verb::Verify(args) => verb::verify::run(&args, context),
+        Verb::Token(command) => verb::token::run(command, context),
         Verb::Explain(args) => verb::explain::run(&args, context),
         Verb::Completions(args) => verb::completions::run(&args, context),
     }

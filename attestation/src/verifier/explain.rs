@@ -12,6 +12,7 @@ use crate::endorsement::EndorsementBundle;
 use crate::evidence::Evidence;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
+use crate::verifier::azure::AzureError;
 use crate::verifier::{TrustAnchors, VerifyError, replay};
 
 /// Every reason against Evidence that was refused: the refusal's own, then each other rung that
@@ -45,11 +46,12 @@ fn other_report_data(evidence: &Evidence, expected: &ReportData) -> Option<Reaso
     if bool::from(got.0.ct_eq(&expected.0)) {
         return None;
     }
-    let refusal =
-        VerifyError::ReportData { expected: hex::encode(expected.0), got: hex::encode(got.0) };
-    match evidence {
-        Evidence::Tdx(_) => Some(refusal.reason()),
-        // Their ladders tell it under a code of their own, when they are what refused.
-        Evidence::Snp(_) | Evidence::Azure(_) => None,
-    }
+    let (expected, got) = (hex::encode(expected.0), hex::encode(got.0));
+    let refusal = match evidence {
+        Evidence::Tdx(_) => VerifyError::ReportData { expected, got },
+        Evidence::Azure(_) => VerifyError::Azure(AzureError::ReportData { expected, got }),
+        // Its ladder tells it under a code of its own, when that is what refused.
+        Evidence::Snp(_) => return None,
+    };
+    Some(refusal.reason())
 }

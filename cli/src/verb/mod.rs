@@ -9,6 +9,7 @@ pub mod policy;
 pub mod reference_values;
 pub mod rules;
 pub mod seal;
+pub mod token;
 pub mod verify;
 
 use adyton_attestation::rcar::ResourcePath;

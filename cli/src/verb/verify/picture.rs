@@ -1,7 +1,11 @@
 //! How a verification looks: rungs with ticks and crosses, claims as facts.
 
+use adyton_attestation::claims::{AttributesProfile, SnpRevocation};
 use adyton_attestation::verifier::Outcome;
-use adyton_attestation::{AnchorUsed, Claims, Ladder, RungOutcome, TcbStatus, TdxClaims};
+use adyton_attestation::{
+    AnchorUsed, AzureClaims, AzureHardwareClaims, Claims, Ladder, RungOutcome, SnpClaims,
+    TcbStatus, TdxClaims,
+};
 
 use crate::console::{Paint, Tone};
 use crate::table::{Cell, Facts, Table, shortened};
@@ -29,11 +33,7 @@ fn rung_row(rung: &RungOutcome) -> [Cell; 4] {
 /// Whether the chain of signatures ended in a hardware vendor's root. Under an extra root the claims may be
 /// as sound as can be and still come from a simulation.
 pub(super) fn is_genuine(claims: &Claims) -> bool {
-    match claims {
-        Claims::Tdx(tdx) => tdx.root == AnchorUsed::Vendor,
-        // A TEE that this version cannot show is not called genuine by it.
-        _ => false,
-    }
+    *claims.root() == AnchorUsed::Vendor
 }
 
 /// What was verified, in the words of the last line.
@@ -49,9 +49,67 @@ pub(super) fn what(claims: &Claims) -> &'static str {
 pub(super) fn claims(claims: &Claims, paint: Paint) -> String {
     match claims {
         Claims::Tdx(tdx) => tdx_facts(tdx).render(paint),
+        Claims::Snp(snp) => snp_facts(snp).render(paint),
+        Claims::AzSnpVtpm(azure) | Claims::AzTdxVtpm(azure) => {
+            let hardware = match &azure.hardware {
+                AzureHardwareClaims::Snp(snp) => snp_facts(snp),
+                AzureHardwareClaims::Tdx(tdx) => tdx_facts(tdx),
+            };
+            azure_facts(azure).render(paint) + &hardware.render(paint)
+        }
         // A TEE of a later version is shown in full rather than not at all.
         other => format!("  {}\n", serde_json::json!(other)),
     }
+}
+
+fn snp_facts(claims: &SnpClaims) -> Facts {
+    let mut facts = Facts::new();
+    facts.add("TEE", format!("AMD SEV-SNP on {}", claims.product.as_str()));
+    facts.add("root of trust", root(&claims.root));
+    let tcb = claims.reported_tcb;
+    let fmc = tcb.fmc.map(|fmc| format!("FMC {fmc}, ")).unwrap_or_default();
+    facts.add(
+        "reported TCB",
+        format!(
+            "{fmc}boot loader {}, TEE {}, SNP {}, microcode {}",
+            tcb.bootloader, tcb.tee, tcb.snp, tcb.microcode
+        ),
+    );
+    facts.add(
+        "revocation",
+        match claims.revocation {
+            SnpRevocation::Checked => Cell::new(Tone::Good, "checked"),
+            SnpRevocation::InsecureWaived => Cell::new(Tone::Warn, "INSECURE: not checked"),
+        },
+    );
+    facts.add("Endorsements", format!("good until {}", claims.endorsements_expire));
+    facts.add("chip", shortened(&claims.chip_id.to_string()));
+    facts.add("measurement", shortened(&claims.measurement.to_string()));
+    if claims.host_data.is_zero() {
+        facts.add("HOST_DATA", Cell::new(Tone::Dim, "all zero"));
+    } else {
+        facts.add("HOST_DATA", shortened(&claims.host_data.to_string()));
+    }
+    let policy = claims.policy;
+    facts.add(
+        "guest policy",
+        match (policy.debug_allowed(), policy.migrate_ma_allowed()) {
+            (false, false) => Cell::from("no debug, no migration agent"),
+            (true, _) => Cell::new(Tone::Bad, "DEBUG: keeps no secret"),
+            (false, true) => Cell::new(Tone::Warn, "a migration agent may move it"),
+        },
+    );
+    facts.add("privilege", format!("VMPL {}", claims.vmpl));
+    facts
+}
+
+fn azure_facts(claims: &AzureClaims) -> Facts {
+    let mut facts = Facts::new();
+    facts.add("vTPM", format!("Azure, Evidence version {}", claims.evidence_version));
+    for (n, pcr) in claims.pcrs.iter().enumerate().filter(|(_, pcr)| !pcr.is_zero()) {
+        facts.add(&format!("PCR {n}"), shortened(&pcr.to_string()));
+    }
+    facts
 }
 
 fn tdx_facts(claims: &TdxClaims) -> Facts {
@@ -93,6 +151,12 @@ fn tdx_facts(claims: &TdxClaims) -> Facts {
         (false, true) => Cell::new(Tone::Warn, format!("{} migratable", claims.td_attributes)),
     };
     facts.add("TD attributes", attributes);
+    match claims.attributes_profile {
+        AttributesProfile::Standard => {}
+        AttributesProfile::AzureParavisor => {
+            facts.add("profile", Cell::new(Tone::Warn, "INSECURE: a paravisor TD"));
+        }
+    }
     facts
 }
 
