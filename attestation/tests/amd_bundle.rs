@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
+use adyton_attestation::claims::{ChipId, SnpProduct, SnpTcb};
 use adyton_attestation::endorsement::amd::AmdCertificateKind;
 use adyton_attestation::endorsement::fetch::{
-    AmdSigner, AmdTcb, Answer, AnswerError, ChipId, KdsProduct, Part, Statement, assemble, missing,
+    AmdSigner, Answer, AnswerError, Part, Statement, assemble, missing,
 };
 use adyton_attestation::endorsement::{EndorsementError, ItemKind};
 use adyton_attestation::{EndorsementBundle, UnixTime};
@@ -34,7 +35,7 @@ fn answer(folder: &Path, name: &str) -> Answer {
 }
 
 /// The statement that a VCEK is the answer to, as its own extensions say.
-fn statement(folder: &Path, name: &str, product: KdsProduct) -> (Statement, Part) {
+fn statement(folder: &Path, name: &str, product: SnpProduct) -> (Statement, Part) {
     let answer = answer(folder, name);
     let part = Part::AmdVcek { product, der: answer.body.clone() };
     let bundle = assemble([&part]).expect("one certificate");
@@ -56,15 +57,15 @@ fn statement(folder: &Path, name: &str, product: KdsProduct) -> (Statement, Part
 fn every_chain_of_amd_is_read_under_its_product_and_no_other() {
     let Some(folder) = vectors() else { return };
     for (name, product, signer) in [
-        ("go-sev-guest/ask_ark_milan.pem", KdsProduct::Milan, AmdSigner::Vcek),
-        ("go-sev-guest/ask_ark_milan_vlek.pem", KdsProduct::Milan, AmdSigner::Vlek),
-        ("go-sev-guest/ask_ark_genoa.pem", KdsProduct::Genoa, AmdSigner::Vcek),
-        ("go-sev-guest/ask_ark_genoa_vlek.pem", KdsProduct::Genoa, AmdSigner::Vlek),
-        ("go-sev-guest/ask_ark_turin_vcek.pem", KdsProduct::Turin, AmdSigner::Vcek),
-        ("go-sev-guest/ask_ark_turin_vlek.pem", KdsProduct::Turin, AmdSigner::Vlek),
+        ("go-sev-guest/ask_ark_milan.pem", SnpProduct::Milan, AmdSigner::Vcek),
+        ("go-sev-guest/ask_ark_milan_vlek.pem", SnpProduct::Milan, AmdSigner::Vlek),
+        ("go-sev-guest/ask_ark_genoa.pem", SnpProduct::Genoa, AmdSigner::Vcek),
+        ("go-sev-guest/ask_ark_genoa_vlek.pem", SnpProduct::Genoa, AmdSigner::Vlek),
+        ("go-sev-guest/ask_ark_turin_vcek.pem", SnpProduct::Turin, AmdSigner::Vcek),
+        ("go-sev-guest/ask_ark_turin_vlek.pem", SnpProduct::Turin, AmdSigner::Vlek),
     ] {
         let answer = answer(&folder, name);
-        for asked in [KdsProduct::Milan, KdsProduct::Genoa, KdsProduct::Turin] {
+        for asked in [SnpProduct::Milan, SnpProduct::Genoa, SnpProduct::Turin] {
             for as_signer in [AmdSigner::Vcek, AmdSigner::Vlek] {
                 let statement = Statement::AmdChain(asked, as_signer);
                 let read = statement.read(&answer);
@@ -85,19 +86,19 @@ fn every_chain_of_amd_is_read_under_its_product_and_no_other() {
 fn a_processors_certificate_is_found_by_processor_and_tcb() {
     let Some(folder) = vectors() else { return };
     for (name, product) in
-        [("sev/vcek_milan.der", KdsProduct::Milan), ("sev/vcek_turin.der", KdsProduct::Turin)]
+        [("sev/vcek_milan.der", SnpProduct::Milan), ("sev/vcek_turin.der", SnpProduct::Turin)]
     {
         let (statement, part) = statement(&folder, name, product);
         let bundle = assemble([&part]).expect("one certificate");
         let Statement::AmdVcek { chip_id, tcb, .. } = statement else { panic!("a VCEK") };
-        assert_eq!(tcb.fmc.is_some(), product == KdsProduct::Turin, "{name}: {tcb}");
+        assert_eq!(tcb.fmc.is_some(), product == SnpProduct::Turin, "{name}: {tcb}");
         assert_eq!(missing(&[statement.clone()], &bundle, NOW), [], "{name}");
-        let other_tcb = AmdTcb { snp: tcb.snp + 1, ..tcb };
+        let other_tcb = SnpTcb { snp: tcb.snp + 1, ..tcb };
         let other_chip = ChipId(chip_id.0.map(|byte| !byte));
         for wanted in [
             Statement::AmdVcek { product, chip_id, tcb: other_tcb },
             Statement::AmdVcek { product, chip_id: other_chip, tcb },
-            Statement::AmdVcek { product: KdsProduct::Genoa, chip_id, tcb },
+            Statement::AmdVcek { product: SnpProduct::Genoa, chip_id, tcb },
         ] {
             assert_eq!(missing(&[wanted.clone()], &bundle, NOW), [wanted], "{name}");
         }
@@ -109,10 +110,10 @@ fn a_processors_certificate_is_found_by_processor_and_tcb() {
 #[test]
 fn amds_part_of_a_bundle_goes_through_a_file_and_is_listed() {
     let Some(folder) = vectors() else { return };
-    let chain = Statement::AmdChain(KdsProduct::Milan, AmdSigner::Vcek)
+    let chain = Statement::AmdChain(SnpProduct::Milan, AmdSigner::Vcek)
         .read(&answer(&folder, "go-sev-guest/ask_ark_milan.pem"))
         .expect("a chain");
-    let (_, vcek) = statement(&folder, "sev/vcek_milan.der", KdsProduct::Milan);
+    let (_, vcek) = statement(&folder, "sev/vcek_milan.der", SnpProduct::Milan);
     let bundle = assemble([&chain, &vcek]).expect("fits");
     let again = EndorsementBundle::parse(bundle.to_json().as_bytes()).expect("our own");
     assert_eq!(again.to_json(), bundle.to_json());

@@ -14,8 +14,10 @@ use der::asn1::ObjectIdentifier;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 
+use crate::claims::{ChipId, SnpProduct, SnpTcb};
 use crate::endorsement::EndorsementError;
-use crate::endorsement::fetch::{AmdSigner, AmdTcb, ChipId, KdsProduct};
+use crate::endorsement::fetch::AmdSigner;
+use crate::endorsement::fetch::amd::hardware_id as hardware_id_of;
 use crate::endorsement::item::Validity;
 use crate::endorsement::x509::{certificate_validity, crl_validity};
 use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CRL_LEN, MAX_ENDORSEMENT_ENTRIES};
@@ -31,24 +33,24 @@ const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AmdCertificateKind {
     /// ARK: the root of a product. Never an anchor because it is here.
-    Root(KdsProduct),
+    Root(SnpProduct),
     /// ASK or ASVK of a product.
-    Intermediate(KdsProduct, AmdSigner),
+    Intermediate(SnpProduct, AmdSigner),
     /// VCEK: one processor at one TCB.
     Vcek {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// Contents of the extension hwID.
         hardware_id: Vec<u8>,
         /// The TCB.
-        tcb: AmdTcb,
+        tcb: SnpTcb,
     },
     /// VLEK: the processors of a cloud at one TCB.
     Vlek {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// The TCB.
-        tcb: AmdTcb,
+        tcb: SnpTcb,
     },
 }
 
@@ -82,7 +84,7 @@ pub struct AmdCertificate {
 /// The revocation list of one product's ARK, with its exact bytes.
 #[derive(Clone, Debug)]
 pub struct AmdRevocationList {
-    product: KdsProduct,
+    product: SnpProduct,
     der: Vec<u8>,
     validity: Option<Validity>,
 }
@@ -129,6 +131,19 @@ impl AmdCertificate {
     pub fn validity(&self) -> Validity {
         self.validity
     }
+
+    /// Whether it says that it is the VCEK of a processor at a TCB. The processor's id stands at the end
+    /// of hwID: the extension has it bare in new certificates, and in an OCTET STRING in others.
+    pub(super) fn is_vcek_of(&self, of: SnpProduct, chip_id: ChipId, at: SnpTcb) -> bool {
+        match &self.kind {
+            AmdCertificateKind::Vcek { product, hardware_id, tcb } => {
+                *product == of && *tcb == at && hardware_id.ends_with(hardware_id_of(of, &chip_id))
+            }
+            AmdCertificateKind::Root(_)
+            | AmdCertificateKind::Intermediate(..)
+            | AmdCertificateKind::Vlek { .. } => false,
+        }
+    }
 }
 
 impl AmdRevocationList {
@@ -146,14 +161,14 @@ impl AmdRevocationList {
         let list: CertificateList = CertificateList::from_der(&der).map_err(|_| wrong())?;
         let issuer = list.tbs_cert_list.issuer.to_string();
         let product = common_name(&issuer).and_then(|name| name.strip_prefix("ARK-"));
-        let product = product.and_then(KdsProduct::of_name).ok_or_else(wrong)?;
+        let product = product.and_then(SnpProduct::from_certificate).ok_or_else(wrong)?;
         let validity = crl_validity(&der);
         Ok(Self { product, der, validity })
     }
 
     /// The product whose ARK it says it is of.
     #[must_use]
-    pub fn product(&self) -> KdsProduct {
+    pub fn product(&self) -> SnpProduct {
         self.product
     }
 
@@ -214,7 +229,7 @@ impl AmdEndorsements {
     /// ASKs or ASVKs of a product, of any date.
     pub fn intermediates(
         &self,
-        product: KdsProduct,
+        product: SnpProduct,
         signer: AmdSigner,
     ) -> impl Iterator<Item = &AmdCertificate> {
         self.certificates()
@@ -224,27 +239,20 @@ impl AmdEndorsements {
     /// VCEKs of a processor at a TCB, of any date.
     pub fn vceks(
         &self,
-        product: KdsProduct,
+        product: SnpProduct,
         chip_id: ChipId,
-        tcb: AmdTcb,
+        tcb: SnpTcb,
     ) -> impl Iterator<Item = &AmdCertificate> {
-        self.certificates().filter(move |certificate| match &certificate.kind {
-            AmdCertificateKind::Vcek { product: of, hardware_id, tcb: at } => {
-                *of == product && *at == tcb && hardware_id.ends_with(chip_id.hardware_id(product))
-            }
-            AmdCertificateKind::Root(_)
-            | AmdCertificateKind::Intermediate(..)
-            | AmdCertificateKind::Vlek { .. } => false,
-        })
+        self.certificates().filter(move |certificate| certificate.is_vcek_of(product, chip_id, tcb))
     }
 
     /// VLEKs of a product at a TCB, of any date. There is one for each cloud.
-    pub fn vleks(&self, product: KdsProduct, tcb: AmdTcb) -> impl Iterator<Item = &AmdCertificate> {
+    pub fn vleks(&self, product: SnpProduct, tcb: SnpTcb) -> impl Iterator<Item = &AmdCertificate> {
         self.certificates().filter(move |c| c.kind == AmdCertificateKind::Vlek { product, tcb })
     }
 
     /// Revocation lists of a product, of any date.
-    pub fn lists_of(&self, product: KdsProduct) -> impl Iterator<Item = &AmdRevocationList> {
+    pub fn lists_of(&self, product: SnpProduct) -> impl Iterator<Item = &AmdRevocationList> {
         self.lists().filter(move |list| list.product == product)
     }
 
@@ -282,7 +290,8 @@ fn kind(certificate: &Certificate) -> Option<AmdCertificateKind> {
     let tbs = certificate.tbs_certificate();
     let (subject, issuer) = (tbs.subject().to_string(), tbs.issuer().to_string());
     let subject = common_name(&subject)?;
-    let of_issuer = |prefix| KdsProduct::of_name(common_name(&issuer)?.strip_prefix(prefix)?);
+    let of_issuer =
+        |prefix| SnpProduct::from_certificate(common_name(&issuer)?.strip_prefix(prefix)?);
     if subject == "SEV-VCEK" {
         return Some(AmdCertificateKind::Vcek {
             product: of_issuer("SEV-")?,
@@ -295,18 +304,18 @@ fn kind(certificate: &Certificate) -> Option<AmdCertificateKind> {
         return Some(AmdCertificateKind::Vlek { product, tcb: tcb(certificate)? });
     }
     if let Some(product) = subject.strip_prefix("ARK-") {
-        return KdsProduct::of_name(product).map(AmdCertificateKind::Root);
+        return SnpProduct::from_certificate(product).map(AmdCertificateKind::Root);
     }
     let (product, signer) = match subject.strip_prefix("SEV-VLEK-") {
         Some(product) => (product, AmdSigner::Vlek),
         None => (subject.strip_prefix("SEV-")?, AmdSigner::Vcek),
     };
-    Some(AmdCertificateKind::Intermediate(KdsProduct::of_name(product)?, signer))
+    Some(AmdCertificateKind::Intermediate(SnpProduct::from_certificate(product)?, signer))
 }
 
-fn tcb(certificate: &Certificate) -> Option<AmdTcb> {
+fn tcb(certificate: &Certificate) -> Option<SnpTcb> {
     let spl = |oid| extension(certificate, oid).and_then(|value| u8::from_der(value).ok());
-    Some(AmdTcb {
+    Some(SnpTcb {
         fmc: spl(FMC_SPL),
         bootloader: spl(BOOTLOADER_SPL)?,
         tee: spl(TEE_SPL)?,

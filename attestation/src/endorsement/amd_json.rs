@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::claims::SnpProduct;
 use crate::endorsement::amd::{AmdCertificate, AmdCertificateKind, AmdRevocationList};
 use crate::endorsement::bundle::Entries;
-use crate::endorsement::fetch::KdsProduct;
 use crate::endorsement::item::{EndorsementItem, ItemKind, Validity};
 use crate::endorsement::{AmdEndorsements, EndorsementError};
 use crate::unix_time::UnixTime;
@@ -66,7 +66,7 @@ fn item_kind(kind: &AmdCertificateKind) -> ItemKind {
 
 /// Without what has expired, and without lists for which a newer one that counts is there.
 pub(super) fn pruned(amd: AmdEndorsements, now: UnixTime) -> AmdEndorsements {
-    let lists: Vec<(KdsProduct, Option<Validity>)> =
+    let lists: Vec<(SnpProduct, Option<Validity>)> =
         amd.lists().map(|list| (list.product(), list.validity())).collect();
     amd.retain(
         |certificate| now < certificate.validity().expires,

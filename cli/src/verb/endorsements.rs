@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use adyton_attestation::claims::Fmspc;
+use adyton_attestation::claims::{Fmspc, SnpProduct};
 use adyton_attestation::endorsement::fetch::{
-    AmdSigner, BaseUrl, KdsProduct, PckCa, Services, Statement, assemble, wanted, wanted_for_fmspc,
+    AmdSigner, BaseUrl, PckCa, Services, Statement, assemble, wanted, wanted_for_fmspc,
 };
 use adyton_attestation::endorsement::{EndorsementItem, Freshness};
 use adyton_attestation::{EndorsementBundle, Evidence, TrustAnchors, UnixTime};
@@ -88,7 +88,7 @@ pub struct FetchArgs {
     ca: CaArg,
     /// Fetch the chains and the revocation list of this AMD product; may be repeated
     #[arg(long, value_name = "NAME", value_parser = product)]
-    amd_product: Vec<KdsProduct>,
+    amd_product: Vec<SnpProduct>,
     /// Intel PCS, or a PCCS
     #[arg(long, value_name = "URL", default_value = "https://api.trustedservices.intel.com",
           value_parser = BaseUrl::parse)]
@@ -315,8 +315,9 @@ fn malformed(what: &str, error: &adyton_attestation::EndorsementError) -> Failur
     Failure::because(Exit::Malformed, "endorsements.malformed", what, error).remedy(error.remedy())
 }
 
-fn product(name: &str) -> Result<KdsProduct, String> {
-    KdsProduct::of_name(name)
+fn product(name: &str) -> Result<SnpProduct, String> {
+    let (first, rest) = name.split_at_checked(1).unwrap_or_default();
+    SnpProduct::from_certificate(&(first.to_ascii_uppercase() + &rest.to_ascii_lowercase()))
         .ok_or_else(|| "expected milan, genoa (also bergamo, siena) or turin".to_owned())
 }
 

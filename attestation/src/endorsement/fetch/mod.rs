@@ -15,16 +15,16 @@
 
 use std::fmt;
 
-use crate::claims::Fmspc;
+use crate::claims::{ChipId, Fmspc, SnpProduct, SnpTcb};
 
-mod amd;
+pub(super) mod amd;
 mod answer;
 mod intel;
 mod part;
 mod service;
 mod wanted;
 
-pub use amd::{AmdSigner, AmdTcb, ChipId, KdsProduct};
+pub use amd::AmdSigner;
 pub use answer::{Answer, AnswerError, retry_after_seconds};
 pub use intel::PckCa;
 pub use part::{Part, SignedList, SignedText, assemble};
@@ -32,7 +32,7 @@ pub use service::{BaseUrl, Scheme, Service, Services, UrlError};
 pub use wanted::{missing, wanted, wanted_for_fmspc};
 
 /// One vendor statement that a service can be asked for. Displayed as a short unique name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Statement {
     /// Revocation list of a CA that certifies platforms.
@@ -44,17 +44,17 @@ pub enum Statement {
     /// Identity of the quoting enclave for TDX.
     IntelQeIdentity,
     /// ASK or ASVK and ARK of a product.
-    AmdChain(KdsProduct, AmdSigner),
+    AmdChain(SnpProduct, AmdSigner),
     /// Revocation list of a product's ARK.
-    AmdCrl(KdsProduct),
+    AmdCrl(SnpProduct),
     /// Certificate of one processor at one TCB.
     AmdVcek {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// The processor.
         chip_id: ChipId,
         /// The TCB that the report states.
-        tcb: AmdTcb,
+        tcb: SnpTcb,
     },
 }
 
@@ -151,7 +151,7 @@ impl fmt::Display for Statement {
             }
             Self::AmdCrl(product) => write!(f, "amd-crl/{}", product.as_str()),
             Self::AmdVcek { product, chip_id, tcb } => {
-                write!(f, "amd-vcek/{}/{}/{tcb}", product.as_str(), hex::encode(chip_id.0))
+                write!(f, "amd-vcek/{product}/{chip_id}/{}", amd::word(*tcb))
             }
         }
     }

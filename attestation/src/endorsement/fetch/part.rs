@@ -1,6 +1,7 @@
 //! What was read from answers, and the bundle that several of them make.
 
-use super::amd::{AmdSigner, KdsProduct};
+use super::amd::AmdSigner;
+use crate::claims::SnpProduct;
 use crate::endorsement::intel::CollateralJson;
 use crate::endorsement::item::{Freshness, ItemKind, Validity};
 use crate::endorsement::x509::{certificate_validity, chain_validity, crl_validity};
@@ -36,7 +37,7 @@ pub enum Part {
     /// Intermediate and root certificate of a product.
     AmdChain {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// What the intermediate signs.
         signer: AmdSigner,
         /// DER, intermediate first.
@@ -45,14 +46,14 @@ pub enum Part {
     /// Revocation list of a product's ARK.
     AmdCrl {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// DER.
         der: Vec<u8>,
     },
     /// Certificate of a processor.
     AmdVcek {
         /// The product.
-        product: KdsProduct,
+        product: SnpProduct,
         /// DER.
         der: Vec<u8>,
     },

@@ -1,8 +1,10 @@
 //! Which statements a piece of Evidence needs, and which of them a bundle lacks.
 
 use super::Statement;
+use super::amd::AmdSigner;
 use super::intel::PckCa;
-use crate::claims::Fmspc;
+use crate::claims::{Fmspc, SigningKey, SnpProduct, SnpTcb};
+use crate::endorsement::amd::{AmdCertificate, AmdCertificateKind};
 use crate::endorsement::{EndorsementBundle, IntelEndorsements, Validity};
 use crate::evidence::azure::AzureHardware;
 use crate::evidence::{Evidence, SnpEvidence, TdxEvidence};
@@ -53,8 +55,48 @@ fn of_tdx(
     Ok(wanted_for_fmspc(platform.fmspc, ca))
 }
 
-fn of_snp(_snp: &SnpEvidence) -> Vec<Statement> {
-    Vec::new()
+/// What a report needs. Its product is the one that its processor says; a report of version 2 says none,
+/// and is asked for only when a certificate beside it or its short chip id does.
+fn of_snp(snp: &SnpEvidence) -> Vec<Statement> {
+    let report = snp.report();
+    // Labels are the sender's; what a certificate is for stands in it.
+    let presented: Vec<AmdCertificate> = snp
+        .certificates()
+        .iter()
+        .filter_map(|(_, der)| AmdCertificate::parse(der.to_vec()).ok())
+        .collect();
+    let of_certificate = || {
+        presented.iter().find_map(|certificate| match certificate.kind() {
+            AmdCertificateKind::Vcek { product, .. } | AmdCertificateKind::Vlek { product, .. } => {
+                Some(*product)
+            }
+            AmdCertificateKind::Root(_) | AmdCertificateKind::Intermediate(..) => None,
+        })
+    };
+    let product = match (report.cpuid, report.tcb_layout()) {
+        (Some(cpuid), _) => SnpProduct::from_cpuid(cpuid),
+        (None, SnpProduct::Turin) => Some(SnpProduct::Turin),
+        (None, SnpProduct::Milan | SnpProduct::Genoa) => of_certificate(),
+    };
+    let (Some(product), Some(signing_key)) = (product, report.key_info.signing_key()) else {
+        return Vec::new();
+    };
+    let signer = match signing_key {
+        SigningKey::Vcek => AmdSigner::Vcek,
+        SigningKey::Vlek => AmdSigner::Vlek,
+    };
+    let mut wanted = vec![Statement::AmdChain(product, signer), Statement::AmdCrl(product)];
+    // No service gives out VLEKs, and a masked chip id names no processor. A certificate that came with
+    // the report is as good as the KDS's: the same signatures are verified.
+    let tcb = SnpTcb::read(report.reported_tcb.0, product);
+    if let (AmdSigner::Vcek, Some(tcb), false) = (signer, tcb, report.chip_id.is_zero()) {
+        let chip_id = report.chip_id;
+        let is_presented = presented.iter().any(|one| one.is_vcek_of(product, chip_id, tcb));
+        if !is_presented {
+            wanted.push(Statement::AmdVcek { product, chip_id, tcb });
+        }
+    }
+    wanted
 }
 
 /// Those of the statements that a bundle does not have in a form that counts at `now`. An entry of

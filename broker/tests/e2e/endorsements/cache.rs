@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use adyton_attestation::endorsement::fetch::{AnswerError, KdsProduct};
+use adyton_attestation::claims::SnpProduct;
+use adyton_attestation::endorsement::fetch::AnswerError;
 use adyton_broker::endorsements::{FetchCause, Lookup};
 
 use super::stand::{HOUR, NOW, Setup, tcb_info, tee, vcek_of};
@@ -141,7 +142,7 @@ async fn unfinished_files_go_and_the_folder_stays_within_its_bound() {
     }
     let vendor = Vendor::start(|_, _| Act::ok(vcek("Milan", &[1; 64]))).await;
     let setup = Setup { max_entries: 16, ..Setup::new(folder.path(), &vendor.url) };
-    setup.start().fetcher.get(&vcek_of(KdsProduct::Milan, 1)).await.expect("fetched");
+    setup.start().fetcher.get(&vcek_of(SnpProduct::Milan, 1)).await.expect("fetched");
     let names = fs::read_dir(&cache).expect("folder").map(|e| e.expect("entry").file_name());
     let names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
     assert_eq!(names.len(), 16, "{names:?}");

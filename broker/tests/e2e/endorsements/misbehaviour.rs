@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use adyton_attestation::claims::SnpProduct;
 use adyton_attestation::endorsement::Freshness;
-use adyton_attestation::endorsement::fetch::{AnswerError, KdsProduct};
+use adyton_attestation::endorsement::fetch::AnswerError;
 use adyton_broker::endorsements::FetchCause;
 use adyton_broker::endorsements::client::ClientError;
 
@@ -181,7 +182,7 @@ async fn bergamo_and_siena_are_found_under_genoa() {
     .await;
     for name in ["Bergamo", "Siena"] {
         let fetcher = Setup::new(folder.path(), &vendor.url).start().fetcher;
-        let product = KdsProduct::of_name(name).expect("a product");
+        let product = SnpProduct::from_certificate(name).expect("a product");
         fetcher.get(&vcek_of(product, 7)).await.expect(name);
     }
     let seen = vendor.seen();
@@ -196,7 +197,7 @@ async fn the_certificate_of_another_processor_or_product_is_not_kept() {
         let folder = tempfile::tempdir().expect("folder");
         let vendor = Vendor::start(move |_, _| Act::ok(vcek(product, &[chip; 64]))).await;
         let stand = Setup::new(folder.path(), &vendor.url).start();
-        let cause = stand.cause(&vcek_of(KdsProduct::Genoa, 7)).await;
+        let cause = stand.cause(&vcek_of(SnpProduct::Genoa, 7)).await;
         assert!(matches!(cause, FetchCause::Answer(AnswerError::Subject { .. })), "{cause:?}");
     }
 }
@@ -207,7 +208,7 @@ async fn what_a_service_does_not_have_is_asked_for_once() {
     let vendor = Vendor::start(|_, _| Act::status(404)).await;
     let stand = Setup::new(folder.path(), &vendor.url).start();
     for _ in 0..5 {
-        let cause = stand.cause(&vcek_of(KdsProduct::Milan, 1)).await;
+        let cause = stand.cause(&vcek_of(SnpProduct::Milan, 1)).await;
         assert!(matches!(cause, FetchCause::Answer(AnswerError::NotFound)), "{cause:?}");
     }
     assert_eq!(vendor.seen().len(), 1);

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use adyton_attestation::UnixTime;
-use adyton_attestation::claims::Fmspc;
-use adyton_attestation::endorsement::fetch::{
-    AmdTcb, BaseUrl, ChipId, KdsProduct, Services, Statement,
-};
+use adyton_attestation::claims::{ChipId, Fmspc, SnpProduct, SnpTcb};
+use adyton_attestation::endorsement::fetch::{BaseUrl, Services, Statement};
 use adyton_broker::endorsements::cache::DiskCache;
 use adyton_broker::endorsements::client::{Client, Timeouts};
 use adyton_broker::endorsements::fetcher::Rules;
@@ -32,8 +30,8 @@ pub fn tcb_info() -> Statement {
     Statement::IntelTcbInfo(Fmspc(tee().fmspc()))
 }
 
-pub fn vcek_of(product: KdsProduct, chip: u8) -> Statement {
-    let tcb = AmdTcb { fmc: None, bootloader: 9, tee: 0, snp: 23, microcode: 72 };
+pub fn vcek_of(product: SnpProduct, chip: u8) -> Statement {
+    let tcb = SnpTcb { fmc: None, bootloader: 9, tee: 0, snp: 23, microcode: 72 };
     Statement::AmdVcek { product, chip_id: ChipId([chip; 64]), tcb }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adyton_attestation::endorsement::fetch::{AnswerError, KdsProduct};
+use adyton_attestation::claims::SnpProduct;
+use adyton_attestation::endorsement::fetch::AnswerError;
 use adyton_attestation::{EndorsementBundle, Evidence, ReportData, TrustAnchors, UnixTime, verify};
 use adyton_broker::endorsements::{Counters, FetchCause, Supply};
 use adyton_fake_tee::TdProfile;
@@ -69,7 +70,7 @@ async fn a_429_without_a_time_makes_a_pause_of_our_own() {
     let vendor = Vendor::start(|_, _| Act::status(429)).await;
     let stand = Setup::new(folder.path(), &vendor.url).start();
     for chip in [1, 2, 1] {
-        let cause = stand.cause(&vcek_of(KdsProduct::Milan, chip)).await;
+        let cause = stand.cause(&vcek_of(SnpProduct::Milan, chip)).await;
         assert!(matches!(cause, FetchCause::Waiting(_)), "{cause:?}");
     }
     assert_eq!(vendor.seen().len(), 1, "everybody waits for the end of the pause");
@@ -80,11 +81,11 @@ async fn processors_are_asked_for_one_in_ten_seconds_and_the_queue_is_bounded() 
     let folder = tempfile::tempdir().expect("folder");
     let vendor = Vendor::start(|_, _| Act::ok(vcek("Milan", &[0; 64]))).await;
     let stand = Setup::new(folder.path(), &vendor.url).start();
-    stand.fetcher.get(&vcek_of(KdsProduct::Milan, 0)).await.expect("the first goes at once");
+    stand.fetcher.get(&vcek_of(SnpProduct::Milan, 0)).await.expect("the first goes at once");
     let waiting: Vec<_> = (1..=70)
         .map(|chip| {
             let fetcher = Arc::clone(&stand.fetcher);
-            tokio::spawn(async move { fetcher.get(&vcek_of(KdsProduct::Milan, chip)).await })
+            tokio::spawn(async move { fetcher.get(&vcek_of(SnpProduct::Milan, chip)).await })
         })
         .collect();
     let (mut in_queue, mut refused) = (0, 0);
@@ -108,7 +109,7 @@ async fn other_statements_do_not_wait_behind_processors() {
     let table = pccs(&tee(), NOW);
     let vendor = Vendor::start(answering(table)).await;
     let stand = Setup::new(folder.path(), &vendor.url).start();
-    let cause = stand.cause(&vcek_of(KdsProduct::Milan, 1)).await;
+    let cause = stand.cause(&vcek_of(SnpProduct::Milan, 1)).await;
     assert!(matches!(cause, FetchCause::Answer(AnswerError::NotFound)), "{cause:?}");
     stand.fetcher.get(&tcb_info()).await.expect("at once");
 }
