@@ -8,8 +8,9 @@ use std::sync::{Arc, LazyLock};
 
 use der::{Decode as _, Encode as _};
 use x509_cert::Certificate;
+use x509_cert::name::Name;
 
-use crate::claims::AnchorUsed;
+use crate::claims::{AnchorUsed, SnpProduct};
 use crate::limits::{MAX_ANCHOR_LEN, MAX_EXTRA_ANCHORS};
 use crate::verifier::chain::{Chain, Link};
 
@@ -24,6 +25,14 @@ const NVIDIA_DEVICE_IDENTITY_CA: &[u8] = include_bytes!("nvidia_device_identity_
 
 /// The vendors' roots, parsed once: they are part of the program.
 static INTEL: LazyLock<Anchor> = LazyLock::new(|| Anchor::vendor(INTEL_SGX_ROOT_CA));
+/// AMD Root Keys, DER, as the crate `sev` 8.0.0 carries them; a test compares their SHA-256.
+static AMD: LazyLock<[(SnpProduct, Anchor); 3]> = LazyLock::new(|| {
+    [
+        (SnpProduct::Milan, Anchor::vendor(include_bytes!("ark_milan.der"))),
+        (SnpProduct::Genoa, Anchor::vendor(include_bytes!("ark_genoa.der"))),
+        (SnpProduct::Turin, Anchor::vendor(include_bytes!("ark_turin.der"))),
+    ]
+});
 static NVIDIA: LazyLock<Anchor> = LazyLock::new(|| Anchor::vendor(NVIDIA_DEVICE_IDENTITY_CA));
 
 /// The roots that a Verifier believes.
@@ -128,6 +137,27 @@ impl TrustAnchors {
         self.pick(chain, &NVIDIA)
     }
 
+    /// AMD's root of a product line.
+    pub(crate) fn amd(product: SnpProduct) -> &'static Anchor {
+        let [milan, genoa, turin] = &*AMD;
+        match product {
+            SnpProduct::Milan => &milan.1,
+            SnpProduct::Genoa => &genoa.1,
+            SnpProduct::Turin => &turin.1,
+        }
+    }
+
+    /// The vendor's root and every extra one, as far as they have this name.
+    pub(crate) fn named<'a>(
+        &'a self,
+        vendor: &'a Anchor,
+        name: &'a Name,
+    ) -> impl Iterator<Item = &'a Anchor> {
+        std::iter::once(vendor)
+            .chain(&self.insecure_extra)
+            .filter(move |anchor| anchor.link.subject() == name)
+    }
+
     fn pick(&self, chain: &Chain, vendor: &Anchor) -> Anchor {
         if chain.rest.iter().any(|link| link.der == vendor.link.der) {
             return vendor.clone();
@@ -172,6 +202,17 @@ fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), AnchorError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_built_in_roots_of_amd_are_those_of_another_library() {
+        for (product, sha256) in [
+            (SnpProduct::Milan, "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"),
+            (SnpProduct::Genoa, "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1"),
+            (SnpProduct::Turin, "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"),
+        ] {
+            assert_eq!(hex::encode(TrustAnchors::amd(product).link.digest()), sha256);
+        }
+    }
 
     #[test]
     fn the_built_in_device_root_is_nvidias() {

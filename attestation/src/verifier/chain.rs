@@ -256,7 +256,11 @@ impl Link {
         shortened(self.subject())
     }
 
-    fn signed_by(&self, issuer: &Self, signatures: &Signatures<'_>) -> Result<(), ChainError> {
+    pub(crate) fn signed_by(
+        &self,
+        issuer: &Self,
+        signatures: &Signatures<'_>,
+    ) -> Result<(), ChainError> {
         let compute = || issuer.has_issued(&self.der, self.certificate.signature());
         match signatures.verify(issuer.digest(), Object::X509(&self.digest), compute) {
             true => Ok(()),

@@ -34,7 +34,7 @@ pub use explain::explain;
 pub use ladder::{Ladder, Outcome, RungOutcome};
 pub use nvidia_gpu::{GpuError, verify_gpu};
 pub use signature_cache::SignatureCache;
-pub use snp::SnpError;
+pub use snp::{Firmware, SnpError};
 pub(crate) use tdx::platform as tdx_platform;
 pub use verified::Verified;
 
@@ -152,7 +152,10 @@ pub fn verify_cached(
             azure::verify_cached(azure, endorsements, anchors, expected, now, options, cache)
                 .map(Verified::assertion)
         }
-        Evidence::Snp(_) => verify_with(evidence, endorsements, anchors, expected, now, options),
+        Evidence::Snp(snp) => {
+            snp::verify_cached(snp, endorsements, anchors, expected, now, options, cache)
+                .map(|claims| Verified::assertion(Claims::Snp(Box::new(claims))))
+        }
     }
 }
 
@@ -180,7 +183,7 @@ pub fn replay_with(
 ) -> Ladder {
     match evidence {
         Evidence::Tdx(tdx) => tdx::replay(tdx, endorsements, anchors, now, options),
-        Evidence::Snp(snp) => snp::replay(snp, endorsements, anchors, now),
+        Evidence::Snp(snp) => snp::replay(snp, endorsements, anchors, now, options),
         Evidence::Azure(azure) => azure::replay(azure, endorsements, anchors, now, options),
     }
 }

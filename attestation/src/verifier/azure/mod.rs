@@ -53,8 +53,10 @@ pub(super) fn verify_cached(
     cache: &SignatureCache,
 ) -> Result<Claims, VerifyError> {
     climb(evidence, expected, |committed| match evidence.hardware() {
-        AzureHardware::Snp(snp) => snp::verify(snp, endorsements, anchors, committed, now, options)
-            .map(|claims| AzureHardwareClaims::Snp(Box::new(claims))),
+        AzureHardware::Snp(snp) => {
+            snp::verify_cached(snp, endorsements, anchors, committed, now, options, cache)
+                .map(|claims| AzureHardwareClaims::Snp(Box::new(claims)))
+        }
         AzureHardware::Tdx(tdx) => {
             tdx::verify_cached(tdx, endorsements, anchors, committed, now, options, cache)
                 .map(|claims| AzureHardwareClaims::Tdx(Box::new(claims)))

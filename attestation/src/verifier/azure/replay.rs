@@ -21,7 +21,7 @@ pub(in crate::verifier) fn replay(
     options: &VerifyOptions,
 ) -> Ladder {
     let hardware = match evidence.hardware() {
-        AzureHardware::Snp(evidence) => snp::replay(evidence, endorsements, anchors, now),
+        AzureHardware::Snp(evidence) => snp::replay(evidence, endorsements, anchors, now, options),
         AzureHardware::Tdx(evidence) => tdx::replay(evidence, endorsements, anchors, now, options),
     };
     let mut rungs = vec![rung(

@@ -1,34 +1,201 @@
-//! The SNP ladder of `SPEC.md`.
+//! The SNP ladder: rungs S1 to S18 of `SPEC.md`.
+//!
+//! ```text
+//!  parsed report ─ S16 S1 ─► endorsement key: certificate of the kind that the report names (S6)
+//!        │                         │
+//!        │                         S2 one product: processor, certificate, issuer
+//!        │                         S3 VEK → ASK or ASVK → pinned ARK, S4 dates, S5 revocation list
+//!        S7 chip ◄─────────────────┤
+//!        S8 firmware ◄─────────────┘   S9 firmware versions are in order
+//!        S11 report signature ◄── VEK's key
+//!        S12 guest policy
+//!        S18 report data ─► claims      (S10 S13 S14 S15 S17: appraisal)
+//! ```
+//!
+//! Certificates may come with the Evidence or from the Verifier's bundle: what counts is what the pinned
+//! root signed. Roots and revocation lists never come with Evidence.
+//! Against: keys of another kind, chip or firmware; roots of a sender's own; debuggable guests.
+
+use subtle::ConstantTimeEq as _;
 
 use crate::binding::ReportData;
-use crate::claims::SnpClaims;
+use crate::claims::{SnpClaims, SnpProduct, SnpTcb};
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::SnpEvidence;
+use crate::evidence::snp::RawTcb;
 use crate::unix_time::UnixTime;
-use crate::verifier::ladder::Ladder;
+use crate::verifier::signature_cache::{SignatureCache, Signatures};
 use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
 
+mod chain;
+mod endorsement_key;
 mod error;
+mod replay;
+mod report;
 
-pub use error::SnpError;
+use chain::Path;
+use endorsement_key::EndorsementKey;
+pub use error::{Firmware, SnpError};
+pub(super) use replay::replay;
 
-pub(super) fn verify(
-    _evidence: &SnpEvidence,
-    _endorsements: &EndorsementBundle,
-    _anchors: &TrustAnchors,
-    _expected: &ReportData,
-    _now: UnixTime,
-    _options: &VerifyOptions,
-) -> Result<SnpClaims, VerifyError> {
-    Err(SnpError::NotBuilt.into())
+/// Everything that the rungs look at, picked and parsed, not verified.
+struct Climb<'a> {
+    evidence: &'a SnpEvidence,
+    endorsements: &'a EndorsementBundle,
+    key: EndorsementKey,
+    product: SnpProduct,
+    tcb: Tcbs,
+    /// Rung S3, which the next ones stand on.
+    path: Result<Path, SnpError>,
+    signatures: Signatures<'a>,
+    now: UnixTime,
+    options: VerifyOptions,
 }
 
-/// Climbs every rung that can be climbed and records each outcome.
-pub(super) fn replay(
-    _evidence: &SnpEvidence,
-    _endorsements: &EndorsementBundle,
-    _anchors: &TrustAnchors,
-    _now: UnixTime,
-) -> Ladder {
-    Ladder { rungs: Vec::new(), claims: None }
+/// The four TCB versions of a report, in the byte order of its product.
+struct Tcbs {
+    current: SnpTcb,
+    reported: SnpTcb,
+    committed: SnpTcb,
+    launch: SnpTcb,
+}
+
+/// One rung that needs everything: id and check.
+type Rung = (&'static str, fn(&Climb<'_>) -> Result<(), SnpError>);
+
+/// The rungs of [`Climb`], from the bottom. S16, S1, S6 and S2 come before, S18 after.
+const RUNGS: [Rung; 8] = [
+    ("S3", |climb| climb.path().map(|_| ())),
+    ("S4", |climb| climb.path()?.within_validity(&climb.key, climb.now)),
+    ("S5", |climb| chain::revocation(climb).map(|_| ())),
+    ("S7", report::chip),
+    ("S8", report::firmware_of_the_key),
+    ("S9", report::firmware_in_order),
+    ("S11", report::signature),
+    ("S12", report::guest_policy),
+];
+
+impl<'a> Climb<'a> {
+    /// S1, S6, S2 and the TCB versions' part of S16.
+    fn prepare(
+        evidence: &'a SnpEvidence,
+        endorsements: &'a EndorsementBundle,
+        anchors: &TrustAnchors,
+        now: UnixTime,
+        options: VerifyOptions,
+        signatures: Signatures<'a>,
+    ) -> Result<Self, SnpError> {
+        report::format(evidence)?;
+        let key = EndorsementKey::choose(evidence, endorsements)?;
+        let product = key.product(evidence.report())?;
+        let report = evidence.report();
+        let read = |which, raw: RawTcb| {
+            SnpTcb::read(raw.0, product).ok_or(SnpError::TcbReserved { which, got: raw.0 })
+        };
+        let tcb = Tcbs {
+            current: read(Firmware::Current, report.current_tcb)?,
+            reported: read(Firmware::Reported, report.reported_tcb)?,
+            committed: read(Firmware::Committed, report.committed_tcb)?,
+            launch: read(Firmware::Launch, report.launch_tcb)?,
+        };
+        let path = Path::find(&key, product, evidence, endorsements, anchors, &signatures);
+        Ok(Self { evidence, endorsements, key, product, tcb, path, signatures, now, options })
+    }
+
+    fn path(&self) -> Result<&Path, SnpError> {
+        self.path.as_ref().map_err(Clone::clone)
+    }
+
+    /// The claims, once every rung has passed.
+    fn claims(&self) -> Result<SnpClaims, SnpError> {
+        let path = self.path()?;
+        let (revocation, list_expires) = chain::revocation(self)?;
+        let report = self.evidence.report();
+        let certificates_expire = path.expires(&self.key);
+        Ok(SnpClaims {
+            report_version: report.version.number(),
+            product: self.product,
+            cpuid: report.cpuid,
+            measurement: report.measurement,
+            host_data: report.host_data,
+            report_data: report.report_data,
+            vmpl: report.vmpl,
+            policy: report.policy,
+            platform_info: report.platform_info,
+            key_info: report.key_info,
+            guest_svn: report.guest_svn,
+            family_id: report.family_id,
+            image_id: report.image_id,
+            id_key_digest: report.id_key_digest,
+            author_key_digest: report.author_key_digest,
+            report_id: report.report_id,
+            report_id_ma: report.report_id_ma,
+            current_tcb: self.tcb.current,
+            reported_tcb: self.tcb.reported,
+            committed_tcb: self.tcb.committed,
+            launch_tcb: self.tcb.launch,
+            current_version: report.current_version,
+            committed_version: report.committed_version,
+            launch_mitigations: report.launch_mitigations,
+            current_mitigations: report.current_mitigations,
+            chip_id: report.chip_id,
+            csp_id: self.key.csp_id.clone(),
+            revocation,
+            endorsements_expire: list_expires
+                .map_or(certificates_expire, |list| list.min(certificates_expire)),
+            root: path.anchor.used.clone(),
+        })
+    }
+}
+
+pub(super) fn verify(
+    evidence: &SnpEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+) -> Result<SnpClaims, VerifyError> {
+    verify_by(evidence, endorsements, anchors, expected, now, options, Signatures::default())
+}
+
+pub(super) fn verify_cached(
+    evidence: &SnpEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+    cache: &SignatureCache,
+) -> Result<SnpClaims, VerifyError> {
+    let signatures = Signatures::with(cache);
+    verify_by(evidence, endorsements, anchors, expected, now, options, signatures)
+}
+
+fn verify_by(
+    evidence: &SnpEvidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+    signatures: Signatures<'_>,
+) -> Result<SnpClaims, VerifyError> {
+    let climb = Climb::prepare(evidence, endorsements, anchors, now, *options, signatures)?;
+    for (_, check) in &RUNGS {
+        check(&climb)?;
+    }
+    let claims = climb.claims()?;
+    // S18, last: only what hardware signed is worth comparing.
+    //= attestation/SPEC.md#8
+    //# A Verifier MUST compare all 64 bytes of an SNP report's report data in constant time.
+    if !bool::from(claims.report_data.0.ct_eq(&expected.0)) {
+        return Err(SnpError::ReportData {
+            expected: hex::encode(expected.0),
+            got: hex::encode(claims.report_data.0),
+        }
+        .into());
+    }
+    climb.signatures.keep();
+    Ok(claims)
 }

@@ -1,0 +1,199 @@
+//! Rungs S3, S4 and S5: the way from the endorsement key to the pinned root, its dates, its list.
+//!
+//! AMD's PKI is three certificates high: ARK, one for each product and built in; ASK or ASVK below it;
+//! VCEK or VLEK at the end. The ASKs are built in, too, so that the way of a VCEK costs one signature.
+
+use std::sync::LazyLock;
+
+use x509_cert::ext::pkix::KeyUsage;
+
+use crate::claims::{SigningKey, SnpProduct, SnpRevocation};
+use crate::endorsement::EndorsementBundle;
+use crate::endorsement::fetch::KdsProduct;
+use crate::evidence::SnpEvidence;
+use crate::unix_time::UnixTime;
+use crate::verifier::anchors::Anchor;
+use crate::verifier::chain::{ChainError, Link, RevocationError, UnverifiedList};
+use crate::verifier::signature_cache::Signatures;
+use crate::verifier::snp::endorsement_key::{EndorsementKey, common_name, is_amd_signature};
+use crate::verifier::snp::{Climb, SnpError};
+use crate::verifier::{AmdRevocation, TrustAnchors};
+
+/// AMD SEV Keys of each product, DER, as the crate `sev` 8.0.0 carries them; a test compares. They are
+/// signed by the built-in root of their product, which a test verifies once for all.
+static ASK: LazyLock<[(SnpProduct, Link); 3]> = LazyLock::new(|| {
+    let parse = |der| Link::parse(der).expect("the built-in intermediates are certificates");
+    [
+        (SnpProduct::Milan, parse(include_bytes!("../ask_milan.der"))),
+        (SnpProduct::Genoa, parse(include_bytes!("../ask_genoa.der"))),
+        (SnpProduct::Turin, parse(include_bytes!("../ask_turin.der"))),
+    ]
+});
+
+/// The intermediate and the root that the endorsement key leads to.
+pub(super) struct Path {
+    intermediate: Link,
+    pub(super) anchor: Anchor,
+}
+
+impl Path {
+    /// S3: an intermediate of the issuer's name that signed the key, under a root that signed it.
+    pub(super) fn find(
+        key: &EndorsementKey,
+        product: SnpProduct,
+        evidence: &SnpEvidence,
+        endorsements: &EndorsementBundle,
+        anchors: &TrustAnchors,
+        signatures: &Signatures<'_>,
+    ) -> Result<Self, SnpError> {
+        let built_in = ASK.iter().filter(|(of, _)| *of == product).map(|(_, link)| link.clone());
+        let presented = evidence.certificates().iter().map(|(_, der)| der);
+        let own = endorsements.amd().certificates().map(|own| own.der());
+        let others = presented.chain(own).filter_map(|der| Link::parse(der).ok());
+        let mut refusal = SnpError::NoIntermediate { kind: key.kind, product };
+        for intermediate in built_in.chain(others) {
+            // A name brings a certificate to the test; it passes by its signature only.
+            if intermediate.subject() != key.link.issuer() {
+                continue;
+            }
+            match Self::through(&intermediate, key, product, anchors, signatures) {
+                Ok(anchor) => return Ok(Self { intermediate, anchor }),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn through(
+        intermediate: &Link,
+        key: &EndorsementKey,
+        product: SnpProduct,
+        anchors: &TrustAnchors,
+        signatures: &Signatures<'_>,
+    ) -> Result<Anchor, SnpError> {
+        let refused = |source| SnpError::Chain { product, source };
+        amd_signature(&key.link)?;
+        key.link.signed_by(intermediate, signatures).map_err(refused)?;
+        signs_certificates(intermediate).map_err(refused)?;
+        if key.link.is_ca() {
+            return Err(refused(ChainError::Role { subject: key.link.name() }));
+        }
+        let vendor = TrustAnchors::amd(product);
+        // Built in beside the root that signed it: both are part of this program.
+        if ASK.iter().any(|(of, link)| *of == product && link.digest() == intermediate.digest()) {
+            return Ok(vendor.clone());
+        }
+        //= attestation/SPEC.md#8
+        //# A Verifier MUST NOT use a root that came with Evidence or Endorsements.
+        amd_signature(intermediate)?;
+        let mut refusal = SnpError::Chain {
+            product,
+            source: ChainError::UnknownIssuer {
+                subject: intermediate.name(),
+                issuer: common_name(intermediate.issuer()).unwrap_or_default(),
+            },
+        };
+        for anchor in anchors.named(vendor, intermediate.issuer()) {
+            match intermediate.signed_by(&anchor.link, signatures) {
+                Ok(()) => return Ok(anchor.clone()),
+                Err(source) => refusal = refused(source),
+            }
+        }
+        Err(refusal)
+    }
+
+    /// S4: every certificate on the way counts at `now`.
+    pub(super) fn within_validity(
+        &self,
+        key: &EndorsementKey,
+        now: UnixTime,
+    ) -> Result<(), SnpError> {
+        for link in [&key.link, &self.intermediate, &*self.anchor.link] {
+            link.within_validity(now).map_err(|source| SnpError::Validity { source })?;
+        }
+        Ok(())
+    }
+
+    /// The earliest end of validity on the way.
+    pub(super) fn expires(&self, key: &EndorsementKey) -> UnixTime {
+        let above = self.intermediate.not_after().min(self.anchor.link.not_after());
+        key.link.not_after().min(above)
+    }
+}
+
+/// S5: the root's current list does not have the intermediate. Gives back when the list ends.
+///
+/// Lists come from the Verifier's bundle only: a sender would bring an old one.
+pub(super) fn revocation(climb: &Climb<'_>) -> Result<(SnpRevocation, Option<UnixTime>), SnpError> {
+    let path = climb.path()?;
+    let product = match climb.product {
+        SnpProduct::Milan => KdsProduct::Milan,
+        SnpProduct::Genoa => KdsProduct::Genoa,
+        SnpProduct::Turin => KdsProduct::Turin,
+    };
+    let refused = |source| SnpError::Revocation { product: climb.product, source };
+    let mut refusal = SnpError::NoRevocationList { product: climb.product };
+    let mut current: Option<UnixTime> = None;
+    for list in climb.endorsements.amd().lists_of(product) {
+        let list = UnverifiedList::parse("AMD revocation list", list.der()).map_err(refused)?;
+        if !is_amd_signature(&list.parsed().signature_algorithm) {
+            refusal = refused(RevocationError::Signature { list: "AMD revocation list" });
+            continue;
+        }
+        match list.verify(&path.anchor.link, climb.now, &climb.signatures) {
+            Ok(verified) => {
+                verified.refuse_listed(&path.intermediate).map_err(refused)?;
+                current = current.max(Some(list.next_update()));
+            }
+            Err(source) => refusal = refused(source),
+        }
+    }
+    match (current, climb.options.amd_revocation) {
+        (Some(until), _) => Ok((SnpRevocation::Checked, Some(until))),
+        (None, AmdRevocation::Require) => Err(refusal),
+        (None, AmdRevocation::InsecureWaive) => Ok((SnpRevocation::InsecureWaived, None)),
+    }
+}
+
+fn amd_signature(link: &Link) -> Result<(), SnpError> {
+    let outer = link.certificate.signature_algorithm();
+    let inner = link.certificate.tbs_certificate().signature();
+    if outer == inner && is_amd_signature(outer) {
+        return Ok(());
+    }
+    Err(SnpError::SignatureAlgorithm { subject: link.name() })
+}
+
+fn signs_certificates(link: &Link) -> Result<(), ChainError> {
+    let usage = link.certificate.tbs_certificate().get_extension::<KeyUsage>();
+    let may = matches!(usage, Ok(Some((_, usage))) if usage.key_cert_sign());
+    if may && link.is_ca() { Ok(()) } else { Err(ChainError::Role { subject: link.name() }) }
+}
+
+impl SigningKey {
+    /// What AMD calls the intermediate that certifies keys of this kind.
+    pub(super) fn intermediate(self) -> &'static str {
+        match self {
+            Self::Vcek => "ASK",
+            Self::Vlek => "ASVK",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_intermediates_are_signed_by_the_built_in_roots() {
+        for (product, link) in &*ASK {
+            let root = TrustAnchors::amd(*product);
+            link.signed_by(&root.link, &Signatures::default()).expect("signed by its root");
+            root.link.signed_by(&root.link, &Signatures::default()).expect("signed by itself");
+            assert_eq!(common_name(link.subject()), Some(format!("SEV-{product}")));
+            assert_eq!(common_name(root.link.subject()), Some(format!("ARK-{product}")));
+            amd_signature(link).expect("AMD's algorithm");
+            signs_certificates(link).expect("a CA");
+        }
+    }
+}
