@@ -9,7 +9,6 @@ use x509_cert::ext::pkix::KeyUsage;
 
 use crate::claims::{SigningKey, SnpProduct, SnpRevocation};
 use crate::endorsement::EndorsementBundle;
-use crate::endorsement::fetch::KdsProduct;
 use crate::evidence::SnpEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::Anchor;
@@ -126,15 +125,10 @@ impl Path {
 /// Lists come from the Verifier's bundle only: a sender would bring an old one.
 pub(super) fn revocation(climb: &Climb<'_>) -> Result<(SnpRevocation, Option<UnixTime>), SnpError> {
     let path = climb.path()?;
-    let product = match climb.product {
-        SnpProduct::Milan => KdsProduct::Milan,
-        SnpProduct::Genoa => KdsProduct::Genoa,
-        SnpProduct::Turin => KdsProduct::Turin,
-    };
     let refused = |source| SnpError::Revocation { product: climb.product, source };
     let mut refusal = SnpError::NoRevocationList { product: climb.product };
     let mut current: Option<UnixTime> = None;
-    for list in climb.endorsements.amd().lists_of(product) {
+    for list in climb.endorsements.amd().lists_of(climb.product) {
         let list = UnverifiedList::parse("AMD revocation list", list.der()).map_err(refused)?;
         if !is_amd_signature(&list.parsed().signature_algorithm) {
             refusal = refused(RevocationError::Signature { list: "AMD revocation list" });
