@@ -1,5 +1,7 @@
 //! Proof types can't be made outside their module: forging one does not compile.
 
+use adyton_attestation::peer::{AcceptedPeer, RelayablePeer, VerifiedPeer};
+use adyton_attestation::ra_tls::RaTlsPeer;
 use adyton_attestation::{AttestationResult, Verified};
 use serde::de::DeserializeOwned;
 
@@ -22,4 +24,8 @@ fn a_proof_cannot_be_read_from_bytes() {
 
     <Verified<u8> as Chosen<_>>::choose();
     <AttestationResult as Chosen<_>>::choose();
+    <VerifiedPeer as Chosen<_>>::choose();
+    <AcceptedPeer as Chosen<_>>::choose();
+    <RelayablePeer as Chosen<_>>::choose();
+    <RaTlsPeer as Chosen<_>>::choose();
 }

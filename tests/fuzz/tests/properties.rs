@@ -211,6 +211,7 @@ properties! {
     kbs_evidence
     model_file
     model_path
+    ra_tls_certificate
     rcar_message
     reference_values
     release_policy
