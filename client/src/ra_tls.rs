@@ -9,6 +9,22 @@
 //! alone, and that its key signed this TLS 1.3 handshake. Not checked: names.
 //! The verifier keeps nothing between connections: what a handshake found out is found out again from
 //! the finished connection, so that no proof can end up at the wrong one.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use adyton_client::ra_tls::{self, AtHandshake, RaTlsRules, RaTlsVerifier};
+//! # use adyton_client::{ClientIdentity, Expectations, PeerTrust, now};
+//! # fn tls(_: Arc<rustls::ClientConfig>) -> rustls::ClientConnection { unreachable!() }
+//! # fn f(trust: PeerTrust, expected: Expectations, identity: ClientIdentity) -> Result<(), Box<dyn std::error::Error>> {
+//! let at_handshake = AtHandshake::Appraise(Box::new(expected));
+//! let verifier = Arc::new(RaTlsVerifier::new(trust, RaTlsRules::default(), at_handshake));
+//! let connection = tls(ra_tls::client_config(Arc::clone(&verifier), &identity)?);
+//! // … after the handshake:
+//! let peer = verifier.peer_of(&connection, now()?)?;
+//! println!("a key of {}", peer.instance().machine);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 

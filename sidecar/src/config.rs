@@ -173,6 +173,15 @@ pub struct TlsConfig {
     pub certificate: ServingCertificate,
 }
 
+/// Whether the certificate that is born here carries Evidence over its own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceInCertificate {
+    /// It does not; clients ask the attestation endpoint.
+    LeftOut,
+    /// It does, for clients that can look at nothing else.
+    Included,
+}
+
 /// Where the serving certificate comes from.
 #[derive(Debug, Clone)]
 pub enum ServingCertificate {
@@ -182,6 +191,8 @@ pub enum ServingCertificate {
         server_names: Vec<String>,
         /// Validity; at most 90 days.
         days: u16,
+        /// Whether Evidence stands in it (RA-TLS), which allows six days at most.
+        evidence: EvidenceInCertificate,
     },
     /// PEM files; the chain was parsed, the key is read when the port opens.
     Files {

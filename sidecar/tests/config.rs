@@ -137,3 +137,18 @@ fn an_insecure_setting_is_shown() {
         assert_eq!(readyz["insecure"][0], "insecure_allow_swap");
     });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_in_a_certificate_needs_a_key_born_here_and_a_short_life() {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "tls", "evidence_in_certificate", true);
+    // Not set: 30 days, which no Verifier would take.
+    assert_eq!(mistakes(&config), [("tls.certificate_days".to_owned(), "30".to_owned())]);
+    set(&mut config, "tls", "certificate_days", 6);
+    load(&config).expect("six days");
+    set(&mut config, "tls", "certificate_file", "/nowhere/server.pem");
+    set(&mut config, "tls", "key_file", "/nowhere/server.key");
+    let found: Vec<String> = mistakes(&config).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, ["tls.evidence_in_certificate"]);
+}

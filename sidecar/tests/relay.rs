@@ -17,6 +17,7 @@ use adyton_attestation::claims::Ppid;
 use adyton_attestation::peer::{RelayableExchange, VerifiedPeer};
 use adyton_attestation::report::AttestationReport;
 use adyton_attestation::verifier::VerifyError;
+use adyton_client::ra_tls::{self, AtHandshake, RaTlsRules, RaTlsVerifier};
 use adyton_client::{
     AttestedConnection, ClientError, ClientIdentity, EndorsementBundle, Expectations,
     ExpectedDigest, Machine, PeerTrust, PinnedInstance, Pins, ProvisionalConnection,
@@ -30,13 +31,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use support::client::Http;
 use support::pki::{Ca, Leaf};
 use support::within;
 use support::world::{World, set};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// What a client was given by people it trusts.
 struct Client {
@@ -118,7 +119,8 @@ where
         while let Ok((tcp, _)) = listener.accept().await {
             let (acceptor, answer) = (acceptor.clone(), answer.clone());
             tokio::spawn(async move {
-                let tls = acceptor.accept(tcp).await.expect("the client accepts any certificate");
+                // A client that refuses our certificate goes away.
+                let Ok(tls) = acceptor.accept(tcp).await else { return };
                 let exporter =
                     tls.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
                 let service = service_fn(move |request| {
@@ -349,4 +351,37 @@ async fn an_answer_made_for_one_connection_is_not_taken_on_another_of_the_same_c
     let answer = exchange.answer(&body.to_bytes()).expect("a report");
     let peer = answer.verify(&client.trust, now().unwrap()).expect("relayable");
     assert_eq!(peer.level(), BindingLevel::Certificate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_with_evidence_is_what_an_ra_tls_client_admits() {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "tls", "evidence_in_certificate", true);
+    set(&mut config, "tls", "certificate_days", 6);
+    let (_sidecar, proxy) = world.serving_with(&config).await;
+    let Client { trust, expectations, identity } = Client::of(&world);
+    let at_handshake = AtHandshake::Appraise(Box::new(expectations));
+    let verifier = Arc::new(RaTlsVerifier::new(trust, RaTlsRules::default(), at_handshake));
+    let tls = ra_tls::client_config(Arc::clone(&verifier), &identity).expect("a configuration");
+    let connect = async |address: SocketAddr| {
+        let tcp = TcpStream::connect(address).await.expect("connects");
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::clone(&tls)).connect(name, tcp).await
+    };
+    let stream = within("the handshake", connect(proxy)).await.expect("admitted");
+    let peer = verifier.peer_of(stream.get_ref().1, now().unwrap()).expect("the sidecar");
+    assert_eq!(peer.level(), BindingLevel::Certificate);
+    assert_eq!(peer.instance().machine, Machine::Ppid(Ppid(world.ppid)));
+    // The endpoint behind the same certificate gives the stronger proof.
+    let client = Client::of(&world).pinning(PinnedInstance::ServingKey(peer.binding().spki_sha256));
+    client.attest(proxy).await.expect("the same key");
+
+    // A relay's certificate carries none.
+    let host = Ca::new("the host").server();
+    let relay = relay(&host, proxy, world.client_ca.client("mallory")).await;
+    let refused = within("the handshake", connect(relay)).await.expect_err("no Evidence");
+    let source = refused.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let refusal = ra_tls::refusal_in(source.expect("a TLS error")).expect("our verifier's word");
+    assert_eq!(refusal.reasons()[0].code, "ra-tls.missing");
 }

@@ -37,7 +37,7 @@ pub fn extension_over(
     attester: &dyn Attester,
 ) -> Result<Vec<u8>, IssueError> {
     let seconds = binding.not_after.0.checked_sub(binding.not_before.0);
-    if !seconds.is_some_and(|seconds| seconds <= MAX_RA_TLS_VALIDITY_SECONDS) {
+    if seconds.is_none_or(|seconds| seconds > MAX_RA_TLS_VALIDITY_SECONDS) {
         return Err(IssueError::Validity);
     }
     let mut evidence = attester.collect(&binding.report_data())?;

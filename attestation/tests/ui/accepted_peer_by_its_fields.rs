@@ -1,22 +1,14 @@
-//! `AcceptedPeer` comes out of an appraisal only, and never out of a weaker proof.
+//! The fields of `AcceptedPeer` are private.
 
-use adyton_attestation::peer::{AcceptedPeer, Expectations, Instance, RelayablePeer};
-use adyton_attestation::{AttestationReport, AttestationResult, UnixTime};
+use adyton_attestation::peer::{AcceptedPeer, Instance};
+use adyton_attestation::{AttestationReport, AttestationResult};
 
-fn by_its_fields(
+fn forge(
     result: AttestationResult,
     report: AttestationReport,
     instance: Instance,
 ) -> AcceptedPeer {
     AcceptedPeer { result, report, instance }
-}
-
-fn of_a_relayable_one(
-    peer: RelayablePeer,
-    expectations: &Expectations,
-    now: UnixTime,
-) -> AcceptedPeer {
-    peer.appraise(expectations, now).unwrap()
 }
 
 fn main() {}

@@ -26,8 +26,13 @@ use super::file::{
 };
 use super::problem::{ConfigError, Problem};
 use super::{
+<<<<<<< HEAD
     AttesterChoice, AttesterConfig, BrokerConfig, Config, ExpectedName, KeyChoice, ModelConfig,
     Readers, ServingCertificate, TlsConfig, UpstreamConfig,
+=======
+    AttesterConfig, BrokerConfig, Config, EvidenceInCertificate, ExpectedName, KeyChoice,
+    ModelConfig, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
+>>>>>>> 2324753 (Let a sidecar put Evidence into its certificate; specify and explain peers, pins and RA-TLS)
 };
 use crate::error::chain;
 use crate::hygiene::Swap;
@@ -39,6 +44,9 @@ use crate::upstream::UpstreamAddress;
 const MAX_PEM_BYTES: u64 = 1 << 20;
 /// A certificate that lives longer than this outlives the TEE's usual life.
 const MAX_CERTIFICATE_DAYS: u64 = 90;
+/// With Evidence in it: a week is what Verifiers take (attestation/SPEC.md §13.2), and the certificate
+/// begins a little before now.
+const MAX_CERTIFICATE_DAYS_WITH_EVIDENCE: u64 = 6;
 
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let mut mistakes = Mistakes::default();
@@ -378,6 +386,12 @@ fn tls(section: &TlsSection, mistakes: &mut Mistakes) -> Option<TlsConfig> {
         .and_then(|file| mistakes.certificates("tls.client_ca_file", file));
     let certificate = match (section.certificate_file.as_deref(), section.key_file.as_deref()) {
         (None, None) => born_here(section, mistakes),
+        (Some(_), Some(_)) if section.evidence_in_certificate => mistakes.note(
+            "tls.evidence_in_certificate",
+            "true",
+            "false, where the certificate comes from a file",
+            "leave certificate_file and key_file out: then both are born in the TEE",
+        ),
         (Some(chain), Some(key)) => {
             let chain = mistakes.certificates("tls.certificate_file", chain);
             let key = check_key_file(key, mistakes);
@@ -405,8 +419,11 @@ fn tls(section: &TlsSection, mistakes: &mut Mistakes) -> Option<TlsConfig> {
 }
 
 fn born_here(section: &TlsSection, mistakes: &mut Mistakes) -> Option<ServingCertificate> {
-    let days =
-        mistakes.between("tls.certificate_days", section.certificate_days, 1, MAX_CERTIFICATE_DAYS);
+    let (evidence, most) = match section.evidence_in_certificate {
+        false => (EvidenceInCertificate::LeftOut, MAX_CERTIFICATE_DAYS),
+        true => (EvidenceInCertificate::Included, MAX_CERTIFICATE_DAYS_WITH_EVIDENCE),
+    };
+    let days = mistakes.between("tls.certificate_days", section.certificate_days, 1, most);
     if section.server_names.is_empty() {
         return mistakes.note("tls.server_names", "[]", "at least one name", "name this server");
     }
@@ -421,7 +438,7 @@ fn born_here(section: &TlsSection, mistakes: &mut Mistakes) -> Option<ServingCer
         }
     }
     let server_names = section.server_names.clone();
-    Some(ServingCertificate::BornHere { server_names, days: u16::try_from(days?).ok()? })
+    Some(ServingCertificate::BornHere { server_names, days: u16::try_from(days?).ok()?, evidence })
 }
 
 fn check_key_file(file: &str, mistakes: &mut Mistakes) -> Option<PathBuf> {

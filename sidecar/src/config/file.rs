@@ -114,6 +114,8 @@ pub struct TlsSection {
     pub server_names: Vec<String>,
     /// Validity of the certificate that is born here; at most 90.
     pub certificate_days: u64,
+    /// Put Evidence into the certificate that is born here (RA-TLS); at most 6 days then.
+    pub evidence_in_certificate: bool,
 }
 
 /// `[clients]`
@@ -210,6 +212,7 @@ impl Default for TlsSection {
             key_file: None,
             server_names: vec!["localhost".into(), "127.0.0.1".into()],
             certificate_days: 30,
+            evidence_in_certificate: false,
         }
     }
 }

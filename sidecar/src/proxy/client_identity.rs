@@ -118,10 +118,15 @@ impl AuthenticatedClient {
 pub fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], x509_cert::der::Error> {
     let spki =
         Certificate::from_der(certificate)?.tbs_certificate().subject_public_key_info().to_der()?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, &spki);
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    Ok(bytes)
+    Ok(sha256(&spki))
+}
+
+/// SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.as_ref());
+    out
 }
 
 /// Names of other kinds are left out: they cannot be told apart in one word.

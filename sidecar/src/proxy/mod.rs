@@ -129,7 +129,9 @@ pub async fn serve(
     bound: impl FnOnce(SocketAddr),
 ) -> Result<Drained, (ServeError, Drained)> {
     let open = async {
-        let tls = ServingTls::new(&terms.tls)?;
+        let (config, attester) = (terms.tls.clone(), ready.attester());
+        let made = tokio::task::spawn_blocking(move || ServingTls::new(&config, &*attester));
+        let tls = made.await.map_err(|error| ServeError::certificate("tls", error))??;
         let refused = |source| ServeError::Bind { address: bind, source };
         let listener = TcpListener::bind(bind).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;

@@ -7,9 +7,15 @@
 //! Against: downgrade, replayed early data, an identity resumed after its certificate is gone.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use adyton_attestation::UnixTime;
+use adyton_attestation::attester::Attester;
+use adyton_attestation::ra_tls::{EXTENSION_OID, RaTlsBinding, extension_over};
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    KeyPair, PublicKeyData as _,
+};
 use rustls::RootCertStore;
 use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
@@ -18,8 +24,8 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use super::ServeError;
-use super::client_identity::spki_sha256;
-use crate::config::{ServingCertificate, TlsConfig};
+use super::client_identity::{self, spki_sha256};
+use crate::config::{EvidenceInCertificate, ServingCertificate, TlsConfig};
 
 /// Application protocols, in the order of our preference.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -37,13 +43,20 @@ pub struct ServingTls {
 }
 
 impl ServingTls {
-    /// Prepares TLS; binds nothing.
+    /// Prepares TLS; binds nothing. Blocks while `attester` makes Evidence, if the certificate is to
+    /// carry some.
     ///
     /// # Errors
     /// [`ServeError::Certificate`] when key and certificate do not fit, or cannot be made.
-    pub fn new(config: &TlsConfig) -> Result<Self, ServeError> {
+    pub fn new(config: &TlsConfig, attester: &dyn Attester) -> Result<Self, ServeError> {
         let (chain, key) = match &config.certificate {
-            ServingCertificate::BornHere { server_names, days } => born_here(server_names, *days)?,
+            ServingCertificate::BornHere { server_names, days, evidence } => {
+                let attester = match evidence {
+                    EvidenceInCertificate::LeftOut => None,
+                    EvidenceInCertificate::Included => Some(attester),
+                };
+                born_here(server_names, *days, attester)?
+            }
             ServingCertificate::Files { chain, key_file } => {
                 let key = PrivateKeyDer::from_pem_file(key_file)
                     .map_err(|error| ServeError::certificate("tls.key_file", error))?;
@@ -93,14 +106,35 @@ impl ServingTls {
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// A P-256 key and its self-signed certificate. What vouches for it is the attestation report.
-fn born_here(server_names: &[String], days: u16) -> Result<ChainAndKey, ServeError> {
+/// A P-256 key and its self-signed certificate. What vouches for it is the attestation report, and
+/// Evidence in the certificate itself if an `attester` is given.
+fn born_here(
+    server_names: &[String],
+    days: u16,
+    attester: Option<&dyn Attester>,
+) -> Result<ChainAndKey, ServeError> {
     let refused = |error: rcgen::Error| ServeError::certificate("tls.server_names", error);
     let key = KeyPair::generate().map_err(refused)?;
     let mut params = CertificateParams::new(server_names.to_vec()).map_err(refused)?;
-    let now = SystemTime::now();
-    params.not_before = (now - CLOCK_SLACK).into();
-    params.not_after = (now + Duration::from_secs(u64::from(days) * 86_400)).into();
+    // Whole seconds, as certificates have them: Evidence commits to both dates.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|error| ServeError::certificate("tls.certificate_days", error))?
+        .as_secs();
+    let not_before = now.saturating_sub(CLOCK_SLACK.as_secs());
+    let not_after = now.saturating_add(u64::from(days) * 86_400);
+    params.not_before = (UNIX_EPOCH + Duration::from_secs(not_before)).into();
+    params.not_after = (UNIX_EPOCH + Duration::from_secs(not_after)).into();
+    if let Some(attester) = attester {
+        let binding = RaTlsBinding {
+            spki_sha256: client_identity::sha256(&key.subject_public_key_info()),
+            not_before: UnixTime(not_before),
+            not_after: UnixTime(not_after),
+        };
+        let value = extension_over(&binding, attester)
+            .map_err(|error| ServeError::certificate("tls.evidence_in_certificate", error))?;
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&EXTENSION_OID, value)];
+    }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "adyton-sidecar");
