@@ -26,13 +26,8 @@ use super::file::{
 };
 use super::problem::{ConfigError, Problem};
 use super::{
-<<<<<<< HEAD
-    AttesterChoice, AttesterConfig, BrokerConfig, Config, ExpectedName, KeyChoice, ModelConfig,
-    Readers, ServingCertificate, TlsConfig, UpstreamConfig,
-=======
-    AttesterConfig, BrokerConfig, Config, EvidenceInCertificate, ExpectedName, KeyChoice,
-    ModelConfig, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
->>>>>>> 2324753 (Let a sidecar put Evidence into its certificate; specify and explain peers, pins and RA-TLS)
+    AttesterChoice, AttesterConfig, BrokerConfig, Config, EvidenceInCertificate, ExpectedName,
+    KeyChoice, ModelConfig, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
 };
 use crate::error::chain;
 use crate::hygiene::Swap;
