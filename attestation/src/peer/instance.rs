@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::claims::{AzureHardwareClaims, Claims, Ppid, SnpClaims};
+use crate::claims::{AzureHardwareClaims, ChipId, Claims, Ppid};
 use crate::reason::Reason;
 
 /// The physical machine that Evidence names.
@@ -17,7 +17,7 @@ pub enum Machine {
     /// Intel: PPID of the PCK certificate.
     Ppid(Ppid),
     /// AMD: CHIP_ID of the report.
-    ChipId([u8; 64]),
+    ChipId(ChipId),
     /// The Evidence names none: AMD's CHIP_ID is masked or left out. No pin of a machine matches.
     NotStated,
 }
@@ -38,7 +38,7 @@ pub enum PinnedInstance {
     /// This Intel platform.
     Ppid(Ppid),
     /// This AMD processor.
-    ChipId([u8; 64]),
+    ChipId(ChipId),
     /// This serving key, by SHA-256 of its SubjectPublicKeyInfo.
     ServingKey([u8; 32]),
 }
@@ -64,18 +64,19 @@ impl Machine {
     pub fn of(claims: &Claims) -> Self {
         match claims {
             Claims::Tdx(claims) => Self::Ppid(claims.ppid),
-            Claims::Snp(claims) => Self::of_snp(claims),
+            Claims::Snp(claims) => Self::of_chip(claims.chip_id),
             Claims::AzSnpVtpm(claims) | Claims::AzTdxVtpm(claims) => match &claims.hardware {
                 AzureHardwareClaims::Tdx(claims) => Self::Ppid(claims.ppid),
-                AzureHardwareClaims::Snp(claims) => Self::of_snp(claims),
+                AzureHardwareClaims::Snp(claims) => Self::of_chip(claims.chip_id),
             },
         }
     }
 
-    fn of_snp(claims: &SnpClaims) -> Self {
-        match claims.chip_id.is_zero() {
+    /// A CHIP_ID of zeros is no identity: MaskChipId is set, and every such processor has the same.
+    pub(in crate::peer) fn of_chip(chip_id: ChipId) -> Self {
+        match chip_id.is_zero() {
             true => Self::NotStated,
-            false => Self::ChipId(claims.chip_id.0),
+            false => Self::ChipId(chip_id),
         }
     }
 
@@ -155,7 +156,7 @@ impl fmt::Display for PinnedInstance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ppid(ppid) => write!(f, "ppid:{ppid}"),
-            Self::ChipId(id) => write!(f, "chip-id:{}", hex::encode(id)),
+            Self::ChipId(id) => write!(f, "chip-id:{id}"),
             Self::ServingKey(digest) => write!(f, "spki:{}", hex::encode(digest)),
         }
     }
@@ -168,17 +169,17 @@ impl FromStr for PinnedInstance {
         let (kind, digits) = text.split_once(':').ok_or(PinParseError)?;
         match kind {
             "ppid" => digits.parse().map(Self::Ppid).map_err(|_| PinParseError),
-            "chip-id" => bytes(digits).map(Self::ChipId),
-            "spki" => bytes(digits).map(Self::ServingKey),
+            "chip-id" => digits.parse().map(Self::ChipId).map_err(|_| PinParseError),
+            "spki" => serving_key(digits),
             _ => Err(PinParseError),
         }
     }
 }
 
-fn bytes<const N: usize>(digits: &str) -> Result<[u8; N], PinParseError> {
-    let mut bytes = [0; N];
-    hex::decode_to_slice(digits, &mut bytes).map_err(|_| PinParseError)?;
-    Ok(bytes)
+fn serving_key(digits: &str) -> Result<PinnedInstance, PinParseError> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(digits, &mut digest).map_err(|_| PinParseError)?;
+    Ok(PinnedInstance::ServingKey(digest))
 }
 
 impl Serialize for PinnedInstance {

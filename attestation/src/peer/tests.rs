@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::binding::{BindingLevel, ChannelBinding, ReportBinding};
 use crate::challenge::Nonce;
-use crate::claims::Ppid;
+use crate::claims::{ChipId, Ppid};
 use crate::reference_value::ReferenceValues;
 use crate::report::ReportError;
 use crate::unix_time::UnixTime;
@@ -163,13 +163,15 @@ fn a_pinned_machine_and_key_match_only_themselves() {
         pins: Pins::OneOf(pins.to_vec()),
         ..expectations()
     };
-    for accepted in [&[ours][..], &[key], &[ours, key], &[PinnedInstance::ChipId([0; 64]), ours]] {
+    for accepted in
+        [&[ours][..], &[key], &[ours, key], &[PinnedInstance::ChipId(ChipId([0; 64])), ours]]
+    {
         peer().appraise(&pinned(accepted), NOW).unwrap();
     }
     let other = PinnedInstance::Ppid(Ppid([0; 16]));
     let other_key = PinnedInstance::ServingKey([9; 32]);
     assert_eq!(codes(&pinned(&[other])), ["instance.machine"]);
-    assert_eq!(codes(&pinned(&[PinnedInstance::ChipId([0; 64])])), ["instance.machine"]);
+    assert_eq!(codes(&pinned(&[PinnedInstance::ChipId(ChipId([0; 64]))])), ["instance.machine"]);
     assert_eq!(codes(&pinned(&[other_key])), ["instance.serving-key"]);
     // Both kinds pinned: both have to match.
     assert_eq!(codes(&pinned(&[ours, other_key])), ["instance.serving-key"]);
@@ -180,8 +182,11 @@ fn a_pinned_machine_and_key_match_only_themselves() {
 
 #[test]
 fn a_machine_that_does_not_name_itself_matches_no_pin_of_a_machine() {
-    let masked = Instance { machine: Machine::NotStated, spki_sha256: [1; 32] };
-    let pins = Pins::OneOf(vec![PinnedInstance::ChipId([0; 64])]);
+    assert_eq!(Machine::of_chip(ChipId([7; 64])), Machine::ChipId(ChipId([7; 64])));
+    // Zeros are what every processor with MaskChipId reports.
+    let masked = Instance { machine: Machine::of_chip(ChipId([0; 64])), spki_sha256: [1; 32] };
+    assert_eq!(masked.machine, Machine::NotStated);
+    let pins = Pins::OneOf(vec![PinnedInstance::ChipId(ChipId([0; 64]))]);
     let reasons = pins.reasons_against(&masked);
     assert_eq!(reasons.len(), 1);
     assert_eq!(reasons[0].code, "instance.machine");
