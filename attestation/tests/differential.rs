@@ -128,8 +128,16 @@ fn vectors() -> Option<PathBuf> {
     None
 }
 
-/// Quote, collateral and time of every case that the vectors list, and Intel's root.
-fn real_cases(folder: &Path) -> (Vec<u8>, Vec<(String, Vec<u8>, Value, u64)>) {
+/// One case of the vectors.
+struct RealCase {
+    label: String,
+    quote: Vec<u8>,
+    collateral: Value,
+    now: u64,
+}
+
+/// Every case that the vectors list, and Intel's root.
+fn real_cases(folder: &Path) -> (Vec<u8>, Vec<RealCase>) {
     let read = |name: &str| std::fs::read(folder.join(name)).expect("a listed file");
     let expected: Value = serde_json::from_slice(&read("EXPECTED.json")).expect("JSON");
     let mut cases = Vec::new();
@@ -143,7 +151,8 @@ fn real_cases(folder: &Path) -> (Vec<u8>, Vec<(String, Vec<u8>, Value, u64)>) {
                 quote = hex::decode(text.trim().trim_start_matches("0x")).expect("hex");
             }
             let collateral = serde_json::from_slice(&read(collateral)).expect("JSON");
-            cases.push((label, quote, collateral, case["now"].as_u64().expect("a time")));
+            let now = case["now"].as_u64().expect("a time");
+            cases.push(RealCase { label, quote, collateral, now });
         }
     }
     (read("dcap-qvl/TrustedRootCA.der"), cases)
@@ -155,7 +164,7 @@ fn both_say_the_same_of_every_real_quote_at_every_time() {
     let (root_der, cases) = real_cases(&folder);
     let anchors = TrustAnchors::vendor();
     let (mut accepted, mut refused) = (0, 0);
-    for (label, quote, collateral, now) in &cases {
+    for RealCase { label, quote, collateral, now } in &cases {
         // A day apart, from before the collateral was issued until after it has expired.
         for now in (-40..=40).map(|days| now.saturating_add_signed(days * 86_400)) {
             let (root_der, anchors) = (root_der.as_slice(), &anchors);

@@ -3,7 +3,7 @@
 //! In: the chain that a quote or collateral carries, the anchor, the lists, the time. Out: the path
 //! as certificates, or which link is wrong and how, so that people read more than "chain invalid".
 //! What one certificate or list may say at all (RFC 5280: version, roles, critical extensions) is in
-//! [`profile`](super::profile).
+//! `profile.rs` beside this file.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

@@ -6,6 +6,8 @@
 //! time to time; an unknown *value* of a known member is an error.
 //! Source: Intel PCS API v4, "Get TDX TCB Info", schema version 3.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Deserializer, de};
 
 use crate::limits::{MAX_ADVISORIES, MAX_TCB_LEVELS, MAX_TDX_MODULES};
@@ -146,7 +148,7 @@ fn some_components<'de, D: Deserializer<'de>>(
 fn sorted_levels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TcbLevel>, D::Error> {
     let mut levels: Vec<TcbLevel> = at_most(MAX_TCB_LEVELS, "TCB levels", deserializer)?;
     // Stable: of two levels with the same versions the file's first one counts.
-    levels.sort_by(|a, b| b.tcb.cmp(&a.tcb));
+    levels.sort_by_key(|level| Reverse(level.tcb));
     Ok(levels)
 }
 
