@@ -8,9 +8,9 @@
 //!           └ GH100 … GSP FMC LF      the firmware: TCG DICE composite device id with firmware id
 //! ```
 
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode as _, Reader as _, SliceReader, Tag, Tagged as _};
-use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::Name;
 

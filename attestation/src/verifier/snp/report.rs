@@ -1,6 +1,6 @@
 //! Rungs of the report itself: S1 and S16 form, S7 chip, S8 and S9 firmware, S11 signature, S12 policy.
 
-use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 use crate::claims::{Measurement, SigningKey, SnpTcb};
 use crate::evidence::SnpEvidence;
