@@ -285,6 +285,23 @@ fn the_keys_certificate_may_come_from_the_verifiers_bundle() {
 }
 
 #[test]
+fn of_all_keys_in_a_bundle_the_one_of_this_kind_chip_and_firmware_is_tried() {
+    let Some(folder) = vectors() else { return };
+    let all = expected(&folder);
+    let mut keys = AmdEndorsements::default();
+    for listed in all.values() {
+        let key = AmdCertificate::parse(key_certificate(&folder, listed)).expect("AMD's");
+        keys.add_certificate(key).expect("room");
+    }
+    let bundle = chains(&folder).merge(keys.into()).expect("room");
+    let lenient = VerifyOptions { debug_guests: DebugGuests::InsecureLeaveToAppraisal, ..NO_LISTS };
+    for name in all.keys() {
+        let claims = verdict(evidence(&folder, name), &bundle, NOW, &lenient);
+        claims.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+}
+
+#[test]
 fn a_vlek_is_refused_after_its_end() {
     let Some(folder) = vectors() else { return };
     let evidence = with_key(&folder, "trustee/snp/test-vlek-report.bin");

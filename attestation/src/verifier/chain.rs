@@ -465,6 +465,18 @@ impl UnverifiedList {
         self.parsed.tbs_cert_list.next_update.as_ref().map_or(UnixTime(0), unix_time)
     }
 
+    /// Refuses a certificate that is on the list, whoever made the list and whenever it counts.
+    pub(crate) fn refuse_listed(&self, link: &Link) -> Result<(), RevocationError> {
+        let serial = link.certificate.tbs_certificate().serial_number();
+        match self.serials.binary_search(serial) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(RevocationError::Revoked {
+                subject: link.name(),
+                serial: hex::encode(serial.as_bytes()),
+            }),
+        }
+    }
+
     /// Checks that `issuer` made it and that it is current.
     pub(crate) fn verify(
         &self,
@@ -511,14 +523,7 @@ impl UnverifiedList {
 impl RevocationList<'_> {
     /// Refuses a certificate that is on the list.
     pub(crate) fn refuse_listed(&self, link: &Link) -> Result<(), RevocationError> {
-        let serial = link.certificate.tbs_certificate().serial_number();
-        match self.list.serials.binary_search(serial) {
-            Err(_) => Ok(()),
-            Ok(_) => Err(RevocationError::Revoked {
-                subject: link.name(),
-                serial: hex::encode(serial.as_bytes()),
-            }),
-        }
+        self.list.refuse_listed(link)
     }
 }
 

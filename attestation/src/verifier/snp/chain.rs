@@ -9,6 +9,7 @@ use x509_cert::ext::pkix::KeyUsage;
 
 use crate::claims::{SigningKey, SnpProduct, SnpRevocation};
 use crate::endorsement::EndorsementBundle;
+use crate::endorsement::fetch::AmdSigner;
 use crate::evidence::SnpEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::Anchor;
@@ -47,7 +48,11 @@ impl Path {
     ) -> Result<Self, SnpError> {
         let built_in = ASK.iter().filter(|(of, _)| *of == product).map(|(_, link)| link.clone());
         let presented = evidence.certificates().iter().map(|(_, der)| der);
-        let own = endorsements.amd().certificates().map(|own| own.der());
+        let signer = match key.kind {
+            SigningKey::Vcek => AmdSigner::Vcek,
+            SigningKey::Vlek => AmdSigner::Vlek,
+        };
+        let own = endorsements.amd().intermediates(product, signer).map(|own| own.der());
         let others = presented.chain(own).filter_map(|der| Link::parse(der).ok());
         let mut refusal = SnpError::NoIntermediate { kind: key.kind, product };
         for intermediate in built_in.chain(others) {
@@ -138,6 +143,13 @@ pub(super) fn revocation(climb: &Climb<'_>) -> Result<(SnpRevocation, Option<Uni
             Ok(verified) => {
                 verified.refuse_listed(&path.intermediate).map_err(refused)?;
                 current = current.max(Some(list.next_update()));
+            }
+            // Its issuer made it, and a waiver is for what isn't there: what is there counts.
+            Err(
+                source @ (RevocationError::Expired { .. } | RevocationError::NotYetValid { .. }),
+            ) => {
+                list.refuse_listed(&path.intermediate).map_err(refused)?;
+                refusal = refused(source);
             }
             Err(source) => refusal = refused(source),
         }

@@ -56,13 +56,16 @@ impl EndorsementKey {
             .signing_key()
             .ok_or(SnpError::SigningKey { got: report.key_info.signing_key_bits() })?;
         let presented = evidence.certificates().iter().map(|(_, der)| der);
-        let own = endorsements.amd().certificates().filter(|own| match own.kind() {
-            AmdCertificateKind::Vcek { .. } | AmdCertificateKind::Vlek { .. } => true,
-            AmdCertificateKind::Root(_) | AmdCertificateKind::Intermediate(..) => false,
-        });
+        // A bundle may have a thousand of them: what each is for was read once, and one is parsed.
+        let own = endorsements
+            .amd()
+            .certificates()
+            .filter_map(|own| Some((fit(own.kind(), wanted, report)?, own.der())))
+            .max_by_key(|(fit, _)| *fit)
+            .map(|(_, der)| der);
         let mut refusal = SnpError::NoEndorsementKey { wanted };
         let mut best: Option<((bool, bool, bool), Self)> = None;
-        for der in presented.chain(own.map(|own| own.der())) {
+        for der in presented.chain(own) {
             let key = match Self::parse(der) {
                 Ok(Some(key)) => key,
                 // An intermediate, a root.
@@ -163,6 +166,28 @@ impl EndorsementKey {
     fn is_of_firmware(&self, report: &SnpReport) -> bool {
         let reported = SnpTcb::read(report.reported_tcb.0, self.issuer_product);
         self.tcb(self.issuer_product).ok().is_some_and(|tcb| reported == Some(tcb))
+    }
+}
+
+/// How well a certificate of the bundle fits a report, by what it says it is for: kind, chip, firmware.
+/// `None` for one that is not of an endorsement key.
+fn fit(
+    kind: &AmdCertificateKind,
+    wanted: SigningKey,
+    report: &SnpReport,
+) -> Option<(bool, bool, bool)> {
+    let is_of_firmware =
+        |product, tcb| SnpTcb::read(report.reported_tcb.0, product).as_ref() == Some(tcb);
+    match kind {
+        AmdCertificateKind::Vcek { product, hardware_id, tcb } => {
+            let chip = report.chip_id.0.get(..product.chip_id_len())?;
+            let is_of_chip = hardware_id.ends_with(chip);
+            Some((wanted == SigningKey::Vcek, is_of_chip, is_of_firmware(*product, tcb)))
+        }
+        AmdCertificateKind::Vlek { product, tcb } => {
+            Some((wanted == SigningKey::Vlek, true, is_of_firmware(*product, tcb)))
+        }
+        AmdCertificateKind::Root(_) | AmdCertificateKind::Intermediate(..) => None,
     }
 }
 
