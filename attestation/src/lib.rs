@@ -84,6 +84,6 @@ pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
     AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, SignatureCache,
-    TrustAnchors, Verified, VerifyError, VerifyOptions, explain, replay, replay_with, verify,
-    verify_cached, verify_gpu, verify_with,
+    TrustAnchors, Verified, VerifyError, VerifyOptions, explain, explain_with, replay, replay_with,
+    verify, verify_cached, verify_gpu, verify_with,
 };

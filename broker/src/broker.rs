@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adyton_attestation::rcar::TeeKeyPair;
-use adyton_attestation::{TrustAnchors, UnixTime};
+use adyton_attestation::{ParavisorTds, TrustAnchors, UnixTime, VerifyOptions};
 use tokio::sync::Semaphore;
 
 use crate::audit::{AuditEntry, AuditEvent};
@@ -27,6 +27,8 @@ use crate::store::Store;
 pub struct TrustedInputs {
     /// Vendor roots, and insecure extra ones.
     pub anchors: TrustAnchors,
+    /// What the Verifier lets through that it would refuse.
+    pub options: VerifyOptions,
     /// Vendors' Endorsements.
     pub endorsements: BundleFiles,
     /// Asks the services of Endorsements; `None` when none is configured.
@@ -42,6 +44,10 @@ impl TrustedInputs {
     /// A finding for each file that can't be used.
     pub fn load(config: &BrokerConfig) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
+        let options = VerifyOptions {
+            paravisor_tds: config.insecure_paravisor_tds,
+            ..VerifyOptions::default()
+        };
         let mut anchors = TrustAnchors::vendor();
         for path in &config.insecure_extra_roots {
             let key = "configuration key `verifier.insecure_extra_roots`";
@@ -74,7 +80,7 @@ impl TrustedInputs {
         };
         match (tokens, endorsements, client) {
             (Ok(tokens), Ok(endorsements), Ok(client)) if findings.is_empty() => {
-                Ok(Self { anchors, endorsements, client, tokens })
+                Ok(Self { anchors, options, endorsements, client, tokens })
             }
             (tokens, endorsements, client) => {
                 findings.extend(client.err());
@@ -133,9 +139,17 @@ impl Broker {
             .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
         let extra_roots = trusted.anchors.insecure_extra_roots();
         let counters = Counters::default();
-        let metrics = Metrics::new(extra_roots.len(), &counters);
+        let paravisor_tds = trusted.options.paravisor_tds;
+        let metrics = Metrics::new(extra_roots.len(), paravisor_tds, &counters);
         let supply = supply(config, trusted.client.clone(), counters)
             .map_err(|finding| StartupError::Configuration(vec![finding]))?;
+        match paravisor_tds {
+            ParavisorTds::Refuse => {}
+            ParavisorTds::InsecureAccept => tracing::warn!(
+                "INSECURE: TDs without SEPT_VE_DISABLE are verified (verifier.insecure_paravisor_tds); \
+                 the host can inject #VE into them"
+            ),
+        }
         for sha256 in &extra_roots {
             tracing::warn!(
                 sha256,

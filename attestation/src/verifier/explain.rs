@@ -13,7 +13,7 @@ use crate::evidence::Evidence;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
 use crate::verifier::azure::AzureError;
-use crate::verifier::{TrustAnchors, VerifyError, replay};
+use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions, replay_with};
 
 /// Every reason against Evidence that was refused: the refusal's own, then each other rung that
 /// fails, in the order of the ladder, then the report data when they differ.
@@ -29,8 +29,23 @@ pub fn explain(
     expected: &ReportData,
     now: UnixTime,
 ) -> Vec<Reason> {
+    let options = VerifyOptions::default();
+    explain_with(refusal, evidence, endorsements, anchors, expected, now, &options)
+}
+
+/// As [`explain`], for a refusal under options: what they let through is no reason.
+#[must_use]
+pub fn explain_with(
+    refusal: &VerifyError,
+    evidence: &Evidence,
+    endorsements: &EndorsementBundle,
+    anchors: &TrustAnchors,
+    expected: &ReportData,
+    now: UnixTime,
+    options: &VerifyOptions,
+) -> Vec<Reason> {
     let mut reasons = refusal.reasons();
-    let others = replay(evidence, endorsements, anchors, now).reasons();
+    let others = replay_with(evidence, endorsements, anchors, now, options).reasons();
     for reason in others.into_iter().chain(other_report_data(evidence, expected)) {
         // One fault is told once, in the words of the refusal.
         if reasons.iter().all(|told| told.code != reason.code) {

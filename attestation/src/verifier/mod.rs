@@ -30,7 +30,7 @@ pub mod verified;
 pub use anchors::{AnchorError, TrustAnchors};
 pub use azure::AzureError;
 pub use error::{Document, VerifyError};
-pub use explain::explain;
+pub use explain::{explain, explain_with};
 pub use ladder::{Ladder, Outcome, RungOutcome};
 pub use nvidia_gpu::{GpuError, verify_gpu};
 pub use signature_cache::SignatureCache;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adyton_attestation::ParavisorTds;
 use rustls_pki_types::ServerName;
 
 use crate::ear::TokenKeySource;
@@ -50,6 +51,8 @@ pub struct BrokerConfig {
     pub fetch: FetchConfig,
     /// Roots that are trusted beside the vendors'. Their holders can forge any Evidence.
     pub insecure_extra_roots: Vec<PathBuf>,
+    /// What to do with TDs that run without SEPT_VE_DISABLE, as Azure's do.
+    pub insecure_paravisor_tds: ParavisorTds,
     /// Bounds on RCAR sessions.
     pub session: SessionLimits,
     /// Bounds on connections and requests.
@@ -206,6 +209,10 @@ impl Reader<'_> {
         let endorsement_bundle_files = self.files("endorsements.bundle_files");
         let fetch = self.fetch(&state_dir);
         let insecure_extra_roots = self.files("verifier.insecure_extra_roots");
+        let insecure_paravisor_tds = match self.text("verifier.insecure_paravisor_tds").as_str() {
+            "accept" => ParavisorTds::InsecureAccept,
+            _ => ParavisorTds::Refuse,
+        };
         let session = SessionLimits {
             timeout: Duration::from_secs(self.number("session.timeout_seconds")),
             max_challenges: self.count("session.max_challenges"),
@@ -240,6 +247,7 @@ impl Reader<'_> {
             endorsement_bundle_files,
             fetch,
             insecure_extra_roots,
+            insecure_paravisor_tds,
             session,
             limits,
             decisions_kept,

@@ -167,6 +167,13 @@ pub const SETTINGS: &[Setting] = &[
         "roots beside the vendors'; whoever holds their keys can forge any Evidence",
     ),
     setting(
+        "verifier.insecure_paravisor_tds",
+        Kind::Word(&["refuse", "accept"]),
+        "refuse",
+        "TDs of Azure, without SEPT_VE_DISABLE; accepted, the host can inject #VE, and the paravisor \
+         decides what that does. A key's policy has to accept them, too",
+    ),
+    setting(
         "session.timeout_seconds",
         Kind::Number { min: 1, max: 3600 },
         "300",

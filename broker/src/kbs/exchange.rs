@@ -20,7 +20,7 @@ use adyton_attestation::rcar::{
     server,
 };
 use adyton_attestation::{
-    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain, verify, verify_gpu,
+    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain_with, verify_gpu, verify_with,
 };
 
 use super::init_data::refuse_unmeasured;
@@ -164,10 +164,15 @@ pub fn conclude(
     let Presented { evidence, devices, expected, device_nonce, tee_key, init_data } = presented;
     // 3.
     let (anchors, at) = (&broker.trusted.anchors, now());
-    let verified = verify(&evidence, &endorsements, anchors, &expected, at).map_err(|error| {
-        // The owner reads all that is wrong with it; the guest gets codes.
-        refuse(explain(&error, &evidence, &endorsements, anchors, &expected, at))
-    })?;
+    let options = &broker.trusted.options;
+    let verified = verify_with(&evidence, &endorsements, anchors, &expected, at, options).map_err(
+        |error| {
+            // The owner reads all that is wrong with it; the guest gets codes.
+            let told =
+                explain_with(&error, &evidence, &endorsements, anchors, &expected, at, options);
+            refuse(told)
+        },
+    )?;
     let devices = devices
         .iter()
         .map(|device| verify_gpu(device, anchors, &device_nonce, at))
