@@ -87,3 +87,8 @@ pub use verifier::{
     TrustAnchors, Verified, VerifyError, VerifyOptions, explain, explain_with, replay, replay_with,
     verify, verify_cached, verify_gpu, verify_with,
 };
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
