@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use adyton_attestation::claims::{AnchorUsed, AttributesProfile, AzureHardwareClaims, Claims};
+use adyton_attestation::endorsement::AmdEndorsements;
+use adyton_attestation::endorsement::amd::AmdCertificate;
 use adyton_attestation::evidence::azure::{AzureEvidenceVersion, AzureFormatError};
 use adyton_attestation::evidence::hcl::{HclHardwareReport, HclReport, SecureBoot, UserData};
 use adyton_attestation::evidence::tpm::{TpmAttest, TpmSignature};
@@ -22,13 +24,24 @@ use adyton_attestation::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use der::Encode as _;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
+use x509_cert::Certificate;
 
 /// A time at which the collateral of the TD's platform type is current.
 const TDX_NOW: UnixTime = UnixTime(1_740_000_000);
 const TDX_COLLATERAL: &str = "derived/collateral_00806f050000_2025-02.json";
 const TDX_EVIDENCE: &str = "trustee/az-tdx-vtpm/evidence-v1.json";
+const SNP_EVIDENCE: &str = "trustee/az-snp-vtpm/evidence-v1.json";
+/// A time at which AMD's certificates and the VCEK are valid.
+const SNP_NOW: UnixTime = UnixTime(1_795_000_000);
+/// The vectors have no list of AMD's.
+const NO_LISTS: VerifyOptions = VerifyOptions {
+    debug_guests: DebugGuests::Refuse,
+    paravisor_tds: ParavisorTds::Refuse,
+    amd_revocation: AmdRevocation::InsecureWaive,
+};
 const PARAVISOR: VerifyOptions = VerifyOptions {
     debug_guests: DebugGuests::Refuse,
     paravisor_tds: ParavisorTds::InsecureAccept,
@@ -71,6 +84,17 @@ fn intel(folder: &Path) -> EndorsementBundle {
 fn intel_once(folder: &Path) -> &'static EndorsementBundle {
     static BUNDLE: OnceLock<EndorsementBundle> = OnceLock::new();
     BUNDLE.get_or_init(|| intel(folder))
+}
+
+/// AMD's intermediate and root for Milan. No list of revoked ones is among the vectors.
+fn amd(folder: &Path) -> EndorsementBundle {
+    let pem = read(folder, "trustee/snp/milan_ask_ark_asvk.pem");
+    let mut amd = AmdEndorsements::default();
+    for certificate in Certificate::load_pem_chain(&pem).expect("PEM") {
+        let der = certificate.to_der().expect("DER");
+        amd.add_certificate(AmdCertificate::parse(der).expect("AMD's")).expect("room");
+    }
+    amd.into()
 }
 
 /// What [`verify_with`] says to TDX Evidence under the paravisor profile.
@@ -314,4 +338,81 @@ fn every_byte_of_a_real_machines_evidence_matters_but_the_listed_ones() {
         }
     }
     assert_eq!(unsigned, 959);
+}
+
+/// What [`verify_with`] says to SNP Evidence without AMD's revocation list.
+fn snp_verdict(bundle: &EndorsementBundle, json: &Value) -> Result<(), VerifyError> {
+    let evidence = Evidence::parse_kbs(Tee::AzSnpVtpm, json)?;
+    let (anchors, expected) = (TrustAnchors::vendor(), ReportData([0; 64]));
+    verify_with(&evidence, bundle, &anchors, &expected, SNP_NOW, &NO_LISTS).map(|_| ())
+}
+
+#[test]
+fn an_snp_guests_record_passes_with_the_missing_list_waived_and_named() {
+    let Some(folder) = vectors() else { return };
+    let json = json_file(&folder, SNP_EVIDENCE);
+    let evidence = Evidence::parse_kbs(Tee::AzSnpVtpm, &json).expect("evidence");
+    let (anchors, bundle) = (TrustAnchors::vendor(), amd(&folder));
+    let record = replay_with(&evidence, &bundle, &anchors, SNP_NOW, &NO_LISTS);
+    assert!(record.all_passed(), "{:?}", record.reasons());
+    let Some(Claims::AzSnpVtpm(claims)) = record.claims else { panic!("claims") };
+    let AzureHardwareClaims::Snp(snp) = &claims.hardware else { panic!("an SNP guest") };
+    assert_eq!((snp.report_version, snp.vmpl), (3, 0));
+    assert_eq!(snp.root, AnchorUsed::Vendor);
+    // The challenge of nine bytes is all that stands against it.
+    let refused = snp_verdict(&bundle, &json);
+    assert!(
+        matches!(refused, Err(VerifyError::Azure(AzureError::ReportData { .. }))),
+        "{refused:?}"
+    );
+    // Without the waiver the list is missed, and nothing else.
+    let strict = replay(&evidence, &bundle, &anchors, SNP_NOW);
+    assert_eq!(failed(&strict), ["S5"]);
+    assert!(strict.claims.is_none());
+}
+
+#[test]
+fn a_vcek_of_another_machine_is_refused() {
+    let Some(folder) = vectors() else { return };
+    let mut json = json_file(&folder, SNP_EVIDENCE);
+    json["vcek"] = URL_SAFE.encode(read(&folder, "trustee/snp/test-vcek.der")).into();
+    let refused = snp_verdict(&amd(&folder), &json).expect_err("another chip's");
+    assert_eq!(refused.rung(), "S7", "{refused:?}");
+}
+
+#[test]
+fn an_hcl_report_of_another_snp_guest_is_refused() {
+    let Some(folder) = vectors() else { return };
+    let mut json = json_file(&folder, SNP_EVIDENCE);
+    json["hcl_report"] =
+        URL_SAFE.encode(read(&folder, "trustee/az-snp-vtpm/hcl-report.bin")).into();
+    let refused = snp_verdict(&amd(&folder), &json).expect_err("not the VCEK's machine");
+    assert!(refused.rung().starts_with('S'), "{refused:?}");
+}
+
+#[test]
+fn every_byte_of_a_real_snp_guests_evidence_matters() {
+    let Some(folder) = vectors() else { return };
+    let (sound, bundle) = (json_file(&folder, SNP_EVIDENCE), amd(&folder));
+    let refusal = |json: &Value| match snp_verdict(&bundle, json) {
+        Err(VerifyError::Azure(AzureError::ReportData { .. })) => None,
+        Err(refused) => Some(refused.rung()),
+        Ok(()) => panic!("nine bytes are no report data"),
+    };
+    assert_eq!(refusal(&sound), None);
+    let vcek = URL_SAFE.decode(sound["vcek"].as_str().expect("text")).expect("base64url").len();
+    let mut flips = 0;
+    for (member, len) in [
+        ("/hcl_report", 2600),
+        ("/vcek", vcek),
+        ("/tpm_quote/message", 122),
+        ("/tpm_quote/signature", 256),
+    ] {
+        for at in 0..len {
+            let flipped = with_bytes(&sound, member, |bytes| bytes[at] ^= 1 << (at % 8));
+            assert!(refusal(&flipped).is_some(), "byte {at} of {member} does not matter");
+            flips += 1;
+        }
+    }
+    assert_eq!(flips, 2600 + vcek + 122 + 256);
 }
