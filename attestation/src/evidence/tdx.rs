@@ -34,7 +34,7 @@ const CERTIFICATION_PCK_CHAIN: u16 = 5;
 #[derive(Clone, Debug)]
 pub struct TdxEvidence {
     raw: Vec<u8>,
-    quote: TdxQuote,
+    quote: Box<TdxQuote>,
     event_log: EventLog,
 }
 
@@ -214,7 +214,7 @@ impl TdxEvidence {
             signature,
             signed_len,
         };
-        Ok(Self { raw, quote, event_log: EventLog::Absent })
+        Ok(Self { raw, quote: Box::new(quote), event_log: EventLog::Absent })
     }
 
     pub(super) fn with_event_log(mut self, log: Vec<u8>) -> Self {
