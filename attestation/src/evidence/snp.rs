@@ -164,7 +164,7 @@ impl SnpFormatError {
 #[derive(Clone, Debug)]
 pub struct SnpEvidence {
     raw: Box<[u8; REPORT_LEN]>,
-    report: SnpReport,
+    report: Box<SnpReport>,
     certificates: PresentedCertificates,
 }
 
@@ -279,7 +279,7 @@ impl SnpEvidence {
     pub fn parse(raw: &[u8]) -> Result<Self, SnpFormatError> {
         let raw: Box<[u8; REPORT_LEN]> =
             raw.to_vec().try_into().map_err(|_| SnpFormatError::Length { got: raw.len() })?;
-        let report = read(&raw)?;
+        let report = Box::new(read(&raw)?);
         Ok(Self { raw, report, certificates: PresentedCertificates::none() })
     }
 

@@ -176,10 +176,9 @@ impl SnpEvidence {
         put("current", version(report.current_version));
         put("committed", version(report.committed_version));
         put("launch_tcb", tcb(report.launch_tcb)?);
-        if report.version >= ReportVersion::V5 {
-            put("launch_mit_vector", json!(report.launch_mitigations));
-            put("current_mit_vector", json!(report.current_mitigations));
-        }
+        // Null before version 5, as `sev` 6.3 and later write it.
+        put("launch_mit_vector", json!(report.launch_mitigations));
+        put("current_mit_vector", json!(report.current_mitigations));
         put(
             "signature",
             json!({ "r": bytes(&report.signature_r), "s": bytes(&report.signature_s) }),
