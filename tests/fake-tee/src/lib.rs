@@ -1,4 +1,4 @@
-//! A simulated TEE: real-format TDX Evidence and Endorsements under a root of its own.
+//! A simulated TEE: real-format TDX and SNP Evidence and Endorsements under roots of its own.
 //!
 //! Role: Attester and Endorser (RFC 9334 §4.1), both pretended. In: a seed, the time, a
 //! [`TdProfile`], the wanted [`Fault`]s. Out: quotes v4/v5, collateral and reference values which
@@ -28,6 +28,7 @@ mod quote;
 mod reference_values;
 mod sgx_extension;
 mod sibling;
+mod snp;
 mod state;
 mod tcb;
 
@@ -42,6 +43,7 @@ pub use profile::{
     ATTRIBUTE_DEBUG, ATTRIBUTE_MIGRATABLE, ATTRIBUTE_PERF_PROFILING, ATTRIBUTE_SEPT_VE_DISABLE,
     QuoteFormat, TdProfile,
 };
+pub use snp::{FakeKey, FakeProduct, FakeSnp, FakeTcb, SnpFault, SnpProfile};
 pub use state::{StateError, StateFiles, write_whole};
 
 use keys::sha256;
