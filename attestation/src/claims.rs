@@ -14,11 +14,13 @@ use crate::evidence::Tee;
 use crate::unix_time::UnixTime;
 
 mod azure;
+mod event_log;
 mod gpu;
 mod snp;
 mod tdx;
 
 pub use azure::{AzureClaims, AzureHardwareClaims};
+pub use event_log::{ApplicationEvent, EventClaim, EventContent, EventLogClaims, Rtmr};
 pub use gpu::{GpuClaims, GpuRevocation, Nvdec0};
 pub use snp::{
     ChipId, CpuId, FirmwareVersion, GuestPolicy, HostData, KeyInfo, LaunchId, PlatformInfo,
@@ -341,6 +343,8 @@ pub struct TdxClaims {
     /// The 64 bytes that the TD chose; equal to what the Verifier expected.
     #[serde(serialize_with = "report_data_as_hex")]
     pub report_data: ReportData,
+    /// What the event log beside the quote says, as far as the registers above prove it.
+    pub event_log: EventLogClaims,
     /// How current the platform is. A claim, not a decision: the appraisal policy decides.
     pub tcb_status: TcbStatus,
     /// The vendor's `tcbDate` of that level: the oldest among platform, TDX module and quoting enclave.

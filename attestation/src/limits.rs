@@ -11,6 +11,12 @@ pub const MAX_QUOTE_LEN: usize = 16 * 1024;
 pub const MAX_EVIDENCE_FILE_LEN: usize = 2 * 1024 * 1024;
 /// Largest accepted event log in bytes, decoded. The ACPI table reserves up to 1 MiB.
 pub const MAX_EVENT_LOG_LEN: usize = 1024 * 1024;
+/// Events in one event log. Real logs have up to a hundred.
+pub const MAX_EVENT_LOG_EVENTS: usize = 1024;
+/// Digest algorithms that one event log declares. Firmware for TDX writes one, TPMs have up to five.
+pub const MAX_EVENT_LOG_ALGORITHMS: usize = 8;
+/// Proven content of one event that becomes a claim, in bytes.
+pub const MAX_EVENT_CONTENT_LEN: usize = 4096;
 /// Certificates in one chain. Intel's have three.
 pub const MAX_CHAIN_CERTIFICATES: usize = 6;
 /// One certificate in bytes, DER. Intel's PCK certificate has about 1.3 KiB.

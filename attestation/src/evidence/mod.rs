@@ -29,6 +29,7 @@ use crate::limits::{MAX_EVENT_LOG_LEN, MAX_EVIDENCE_FILE_LEN, MAX_QUOTE_LEN};
 use crate::reason::Reason;
 
 pub mod azure;
+pub mod event_log;
 pub mod hcl;
 pub mod nvidia_gpu;
 pub mod snp;

@@ -7,6 +7,7 @@ use crate::claims::{AnchorUsed, Fmspc, Measurement, TdAttributes, Xfam};
 use crate::evidence::EvidenceError;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
+use crate::verifier::EventLogRefusal;
 use crate::verifier::azure::AzureError;
 use crate::verifier::chain::{ChainError, RevocationError};
 use crate::verifier::snp::SnpError;
@@ -197,6 +198,9 @@ pub enum VerifyError {
         /// MRSERVICETD.
         got: Measurement,
     },
+    /// T13: the event log beside the quote proves nothing.
+    #[error(transparent)]
+    EventLog(#[from] EventLogRefusal),
     /// T18: the TEE signed other report data than this Verifier expected.
     #[error("report data differ from what was expected")]
     ReportData {
@@ -261,6 +265,7 @@ impl VerifyError {
             | Self::ReservedAttributes { .. } => "T9",
             Self::Xfam { .. } => "T10",
             Self::ServiceTd { .. } => "T12",
+            Self::EventLog(_) => "T13",
             Self::NoEndorsements { .. } => "T16",
             Self::ReportData { .. } => "T18",
         }

@@ -39,6 +39,7 @@ impl VerifyError {
         match self {
             Self::Snp(error) => return error.reason(),
             Self::Azure(error) => return error.reason(),
+            Self::EventLog(refusal) => return refusal.reason(),
             _ => {}
         }
         let Told { code, claim, expected, got, remedy } = self.told();
@@ -59,7 +60,7 @@ impl VerifyError {
                 told("evidence.malformed", "evidence", "a TDX quote", got, RECOLLECT)
             }
             // Told by their own types, see `reason`.
-            Self::Snp(_) | Self::Azure(_) => {
+            Self::Snp(_) | Self::Azure(_) | Self::EventLog(_) => {
                 told("evidence.refused", "evidence", "sound Evidence", self.to_string(), RECOLLECT)
             }
             Self::QeVendor { got } => told(

@@ -18,6 +18,7 @@
 //! ```
 
 mod collateral;
+mod event_log;
 mod fault;
 mod gpu;
 mod guest_api;
@@ -36,6 +37,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+pub use event_log::{FakeEvent, FakeEventLog};
 pub use fault::{Fault, Site, UnknownFault};
 pub use gpu::{FakeGpu, GpuFault};
 pub use guest_api::GuestApi;

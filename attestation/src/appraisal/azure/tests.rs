@@ -33,6 +33,7 @@ fn td(attributes: u64) -> TdxClaims {
         advisory_ids: Vec::new(),
         fmspc: Fmspc([0; 6]),
         ppid: Ppid([0; 16]),
+        event_log: crate::claims::EventLogClaims::Absent,
         platform_instance: PlatformInstance::NotStated,
         pck_flags: PckFlags::default(),
         tcb_evaluation_data_number: 17,

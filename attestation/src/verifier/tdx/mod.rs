@@ -7,8 +7,8 @@
 //!        │                        │                        T4 TCB info, T5 QE identity
 //!        T6 QE report ◄───────────┘                        │
 //!        T7 quote signature          T8 TCB level ◄────────┘
-//!        T9 attributes  T10 XFAM  T12 service TD
-//!        T18 report data ─► claims          (T11 T13 T15 T17: appraisal)
+//!        T9 attributes  T10 XFAM  T12 service TD  T13 event log
+//!        T18 report data ─► claims          (T11 T15 T17: appraisal)
 //! ```
 //!
 //! Each rung is one function over a [`Climb`]; a verification runs them from the bottom and stops at
@@ -23,6 +23,7 @@ use crate::endorsement::{EndorsementBundle, IntelEndorsements};
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::chain::UnverifiedList;
+use crate::verifier::event_log;
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::{SignatureCache, TrustAnchors, VerifyError, VerifyOptions};
 
@@ -52,7 +53,7 @@ struct Climb<'a> {
 type Rung = (&'static str, fn(&Climb<'_>) -> Result<(), VerifyError>);
 
 /// The rungs of [`Climb`], from the bottom. T14 and T1 come before, T18 after.
-const RUNGS: [Rung; 10] = [
+const RUNGS: [Rung; 11] = [
     ("T2", pck::verify_chain),
     ("T3", pck::verify_revocation),
     ("T4", |climb| {
@@ -72,6 +73,7 @@ const RUNGS: [Rung; 10] = [
     ("T9", |climb| td::attributes(climb.evidence, &climb.options).map(drop)),
     ("T10", |climb| td::xfam(climb.evidence)),
     ("T12", |climb| td::service_td(climb.evidence)),
+    ("T13", |climb| Ok(event_log::replay(climb.evidence).map(drop)?)),
 ];
 
 impl<'a> Climb<'a> {
@@ -95,7 +97,7 @@ impl<'a> Climb<'a> {
         Ok(Self { evidence, pck, endorsements, now, options, signatures })
     }
 
-    /// What follows when every rung has passed. The two that decide about claims are asked again.
+    /// What follows when every rung has passed. The three that decide about claims are asked again.
     fn claims(&self) -> Result<TdxClaims, VerifyError> {
         let body = &self.evidence.quote().body;
         let platform = &self.pck.platform;
@@ -118,6 +120,7 @@ impl<'a> Climb<'a> {
             xfam: body.xfam,
             tee_tcb_svn: body.tee_tcb_svn,
             report_data: body.report_data,
+            event_log: event_log::replay(self.evidence)?,
             tcb_status: tcb.status,
             tcb_date: tcb.tcb_date,
             advisory_ids: tcb.advisory_ids,

@@ -3,10 +3,11 @@
 //! For people and for stored Evidence. In: what [`verify`](super::verify) takes, but no expected report
 //! data. Out: a [`Ladder`]. It runs the same rungs and gives no proof.
 
-use crate::claims::Claims;
+use crate::claims::{Claims, EventLogClaims};
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
+use crate::verifier::event_log;
 use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::tdx::{Climb, RUNGS, signatures, td};
@@ -37,6 +38,7 @@ pub(in crate::verifier) fn replay(
     for (id, check) in &RUNGS {
         record.set(id, outcome(id, check(&climb)));
     }
+    record.event_log(evidence);
     record.name_waivers(evidence, options);
     let failed = record.rungs.iter().any(|rung| match rung.outcome {
         Outcome::Failed(_) | Outcome::NotReached => {
@@ -73,9 +75,9 @@ const TITLES: [(&str, &str); 18] = [
     ("T9", "TD is neither debuggable nor migratable, no reserved bit is set"),
     ("T10", "XFAM has known components only"),
     ("T12", "no service TD is bound"),
+    ("T13", "event log replays to the registers"),
     ("T18", "report data are what the Verifier expected"),
     ("T11", "measurements match reference values"),
-    ("T13", "event log replays to the registers"),
     ("T15", "collateral is young enough"),
     ("T17", "platform is on the list of allowed ones"),
 ];
@@ -114,7 +116,20 @@ impl Record {
         self.set("T9", outcome("T9", td::attributes(evidence, options).map(drop)));
         self.set("T10", outcome("T10", td::xfam(evidence)));
         self.set("T12", outcome("T12", td::service_td(evidence)));
+        self.event_log(evidence);
         self.name_waivers(evidence, options);
+    }
+
+    /// T13, with the absence of a log named.
+    fn event_log(&mut self, evidence: &TdxEvidence) {
+        let outcome = match event_log::replay(evidence) {
+            Ok(EventLogClaims::Absent) => {
+                Outcome::NotApplicable("no event log came with the quote".to_owned())
+            }
+            Ok(EventLogClaims::Replayed { .. }) => Outcome::Passed,
+            Err(refusal) => Outcome::Failed(refusal.reason()),
+        };
+        self.set("T13", outcome);
     }
 
     /// T9 passed and would not have without an option that weakens it: the record says so.
@@ -135,7 +150,6 @@ fn before(id: &str) -> Outcome {
     let why = match id {
         "T18" => "no challenge: stored Evidence can't prove freshness",
         "T11" | "T15" | "T17" => "decided by the appraisal policy",
-        "T13" => "no claim is made from the event log",
         _ => return Outcome::NotReached,
     };
     Outcome::NotApplicable(why.to_owned())
