@@ -33,6 +33,8 @@ const fn field(name: &'static str, bytes: Range<usize>, codes: &'static [&'stati
     Field { name, bytes, codes }
 }
 
+const CHAIN_NAME: &str = "PCK certificate chain";
+
 /// The defects of one byte: eight flips, cleared, set, one more.
 fn defects(byte: u8) -> impl Iterator<Item = u8> {
     let flips = (0..8).map(move |bit| byte ^ 1 << bit);
@@ -57,6 +59,7 @@ fn run(
     assert_eq!(covered, sound.len(), "{kind}: every byte belongs to one field");
     let all = std::env::var_os("ADYTON_CORPUS").is_some_and(|word| word == "all");
     let (mut cases, mut ran) = (0, 0);
+    let mut unexpected = Vec::new();
     for field in fields {
         for at in field.bytes.clone() {
             for changed in defects(sound[at]) {
@@ -67,22 +70,31 @@ fn run(
                 ran += 1;
                 let mut bytes = sound.to_vec();
                 bytes[at] = changed;
-                let codes = judge(&bytes).expect_err(field.name);
-                assert!(
-                    codes.iter().any(|code| field.codes.contains(&code.as_str())),
-                    "{kind}, {} at {at}, {:#04x} → {changed:#04x}: {codes:?}, expected {:?}",
-                    field.name,
-                    sound[at],
-                    field.codes
-                );
+                // The one byte of a quote that means nothing: quoting services end the chain with a line
+                // feed or with a NUL.
+                if field.name == CHAIN_NAME && at + 1 == sound.len() && changed == 0 {
+                    continue;
+                }
+                let codes = judge(&bytes).err().unwrap_or_else(|| vec!["accepted".to_owned()]);
+                if !codes.iter().any(|code| field.codes.contains(&code.as_str())) {
+                    let byte = sound[at];
+                    unexpected.push(format!(
+                        "{} at {at}, {byte:#04x} → {changed:#04x}: {codes:?}",
+                        field.name
+                    ));
+                }
             }
         }
     }
+    assert!(unexpected.is_empty(), "{kind}: {} cases, {unexpected:#?}", unexpected.len());
     println!("{kind}: {ran} of {cases} cases, all refused with a code of their field");
     (cases, ran)
 }
 
 const SIGNATURE: &[&str] = &["tdx.quote.signature"];
+/// Four becomes five, and the other way round: then the body is not where it should be.
+const VERSION: &[&str] =
+    &["tdx.quote.version", "tdx.quote.body-type", "evidence.truncated", "evidence.too-large"];
 const LENGTH: &[&str] = &[
     "evidence.truncated",
     "evidence.too-large",
@@ -103,7 +115,7 @@ fn quote_fields(quote: &[u8], body: usize, len: usize) -> Vec<Field> {
     let qe_auth_len = usize::from(u16::from_le_bytes([quote[qe + 448], quote[qe + 449]]));
     let chain = qe + 450 + qe_auth_len + 6;
     let mut fields = vec![
-        field("version", 0..2, &["tdx.quote.version"]),
+        field("version", 0..2, VERSION),
         field("attestation key type", 2..4, &["tdx.quote.attestation-key-type"]),
         field("TEE type", 4..8, &["tdx.quote.tee-type"]),
         field("QE SVN, PCE SVN", 8..12, SIGNATURE),
@@ -137,7 +149,7 @@ fn quote_fields(quote: &[u8], body: usize, len: usize) -> Vec<Field> {
         field("QE authentication data", qe + 450..chain - 6, &["tdx.qe-report.data"]),
         field("chain type", chain - 6..chain - 4, CERTIFICATION),
         field("chain length", chain - 4..chain, LENGTH),
-        field("PCK certificate chain", chain..quote.len(), CHAIN),
+        field(CHAIN_NAME, chain..quote.len(), CHAIN),
     ]);
     fields
 }
