@@ -4,9 +4,11 @@
 //! AMD's real reports and certificates are in `snp_real_vectors.rs`; they show no fault that AMD would
 //! have had to sign.
 
+use std::net::TcpListener;
 use std::sync::LazyLock;
 
 use adyton_attestation::appraisal::{GuestRestriction, MinimumTcb, PlatformProperty};
+use adyton_attestation::attester::{Attester as _, CocoAttester};
 use adyton_attestation::claims::{
     AnchorUsed, ChipId, SigningKey, SnpClaims, SnpProduct, SnpRevocation,
 };
@@ -18,10 +20,10 @@ use adyton_attestation::verifier::{
     replay_with, verify_cached, verify_with,
 };
 use adyton_attestation::{
-    AppraisalPolicy, Claims, EndorsementBundle, Evidence, Reason, ReferenceValues, ReportData,
+    AppraisalPolicy, Claims, EndorsementBundle, Evidence, Reason, ReferenceValues, ReportData, Tee,
     TrustAnchors, UnixTime, Verified, appraise,
 };
-use adyton_fake_tee::{FakeKey, FakeProduct, FakeSnp, SnpFault, SnpProfile};
+use adyton_fake_tee::{FakeKey, FakeProduct, FakeSnp, GuestApi, SnpFault, SnpProfile};
 
 const NOW: u64 = 1_800_000_000;
 const DATA: [u8; 64] = [0x5c; 64];
@@ -151,6 +153,22 @@ fn every_fault_is_refused_at_its_own_rung_with_its_own_code() {
         assert_eq!((reason.rung.as_str(), &*reason.code), (rung, code), "{fault:?}: {reason:?}");
         assert_complete(&reason);
     }
+}
+
+#[test]
+fn the_guest_api_gives_our_attester_evidence_that_our_verifier_takes() {
+    let machine = FakeSnp::new(NOW, FakeProduct::Turin, FakeKey::Vcek);
+    let api = GuestApi::snp(machine, SnpProfile::default(), None);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || api.serve(&listener));
+    let attester = CocoAttester::new(&url).expect("the API answers");
+    assert_eq!(attester.tee(), Tee::Snp);
+    let json = attester.collect(&ReportData(DATA)).expect("Evidence over our report data");
+    let evidence = SnpEvidence::parse_kbs(&json).expect("SNP Evidence");
+    let (bundle, anchors) = sound(FakeProduct::Turin);
+    let got = verified(evidence, bundle, anchors, &VerifyOptions::default()).expect("verified");
+    assert_eq!(claims(&got).product, SnpProduct::Turin);
 }
 
 #[test]

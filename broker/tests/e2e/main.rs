@@ -8,5 +8,6 @@ mod harness;
 mod refusals;
 mod rego;
 mod release;
+mod snp;
 mod start;
 mod token;

@@ -1,7 +1,7 @@
 //! Speaks the guest API that CoCo gives to containers on loopback.
 //!
 //! Role: the Attester's front desk. In: HTTP/1.1 requests from the same host. Out: Evidence of a
-//! [`FakeTee`]. Paths, parameters and statuses are those of guest-components' `api-server-rest`
+//! [`FakeTee`] or [`FakeSnp`]. Paths, parameters and statuses are those of guest-components' `api-server-rest`
 //! with the feature "attestation": `GET /aa/evidence`, `POST /aa/aael`, `GET /info`.
 //! Threads instead of async: a handful of callers, and nothing to wait for.
 
@@ -17,10 +17,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::FakeTee;
 use crate::fault::Fault;
 use crate::keys::sha384;
 use crate::profile::TdProfile;
+use crate::{FakeSnp, FakeTee, SnpFault, SnpProfile};
 
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
@@ -30,18 +30,30 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Length of REPORT_DATA: more runtime data than this has no place in a quote.
 const REPORT_DATA_LEN: usize = 64;
 
-/// One running TD behind the guest API. Serve it with [`serve`](Self::serve).
+/// One running guest behind the guest API. Serve it with [`serve`](Self::serve).
 pub struct GuestApi {
-    tee: FakeTee,
-    profile: Mutex<TdProfile>,
-    faults: Vec<Fault>,
+    guest: Guest,
     connections: AtomicUsize,
+}
+
+/// What is simulated.
+enum Guest {
+    Td { tee: Box<FakeTee>, profile: Mutex<TdProfile>, faults: Vec<Fault> },
+    Snp { machine: FakeSnp, profile: SnpProfile, fault: Option<SnpFault> },
 }
 
 impl GuestApi {
     /// A TD of the given profile on the given machine, with the given faults.
     pub fn new(tee: FakeTee, profile: TdProfile, faults: Vec<Fault>) -> Self {
-        Self { tee, profile: Mutex::new(profile), faults, connections: AtomicUsize::new(0) }
+        let (tee, profile) = (Box::new(tee), Mutex::new(profile));
+        let guest = Guest::Td { tee, profile, faults };
+        Self { guest, connections: AtomicUsize::new(0) }
+    }
+
+    /// An SNP guest of the given profile on the given machine, with the given fault.
+    pub fn snp(machine: FakeSnp, profile: SnpProfile, fault: Option<SnpFault>) -> Self {
+        let guest = Guest::Snp { machine, profile, fault };
+        Self { guest, connections: AtomicUsize::new(0) }
     }
 
     /// Answers until the process ends. Peers beyond loopback get 403.
@@ -93,7 +105,7 @@ impl GuestApi {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         match (path, request.method.as_str()) {
             ("/info", "GET") => Response::json(
-                json!({ "version": "simulated", "tee": "tdx", "feature": "attestation" })
+                json!({ "version": "simulated", "tee": self.tee(), "feature": "attestation" })
                     .to_string(),
             ),
             ("/aa/evidence", "GET") => self.evidence(query),
@@ -103,32 +115,51 @@ impl GuestApi {
         }
     }
 
+    /// As the API's `/info` names it.
+    fn tee(&self) -> &'static str {
+        match self.guest {
+            Guest::Td { .. } => "tdx",
+            Guest::Snp { .. } => "snp",
+        }
+    }
+
     fn evidence(&self, query: &str) -> Response {
         let Some(runtime_data) = runtime_data(query) else {
             return Response::text(400, "BAD REQUEST");
         };
-        if self.faults.contains(&Fault::FailingAttester) {
-            return Response::text(500, "the simulated attester fails, as it was told to");
-        }
-        if self.faults.contains(&Fault::MalformedEvidence) {
-            return Response::bytes(b"not the evidence you asked for".to_vec());
-        }
         // The Attestation Agent fills short runtime data up with zeros.
         let mut report_data = [0; REPORT_DATA_LEN];
         report_data[..runtime_data.len()].copy_from_slice(&runtime_data);
-        let profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let evidence = self.tee.primary_evidence(&profile, report_data, &self.faults);
+        let evidence = match &self.guest {
+            Guest::Td { faults, .. } if faults.contains(&Fault::FailingAttester) => {
+                return Response::text(500, "the simulated attester fails, as it was told to");
+            }
+            Guest::Td { faults, .. } if faults.contains(&Fault::MalformedEvidence) => {
+                return Response::bytes(b"not the evidence you asked for".to_vec());
+            }
+            Guest::Td { tee, profile, faults } => {
+                let profile = profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                tee.primary_evidence(&profile, report_data, faults)
+            }
+            Guest::Snp { machine, profile, fault } => {
+                machine.evidence(profile, report_data, *fault)
+            }
+        };
         Response::bytes(evidence.to_string().into_bytes())
     }
 
-    /// Extends RTMR3 with the event, as the Attestation Agent does for its PCR 17.
+    /// Extends RTMR3 with the event, as the Attestation Agent does for its PCR 17. SNP has no
+    /// register that a running guest could extend.
     fn extend(&self, body: &[u8]) -> Response {
         let event: AaelEvent = match serde_json::from_slice(body) {
             Ok(event) => event,
             Err(error) => return Response::text(500, &format!("Illegal AAEL entry: {error}")),
         };
+        let Guest::Td { profile, .. } = &self.guest else {
+            return Response::text(500, "this TEE has no runtime measurement");
+        };
         let text = format!("{} {} {}", event.domain, event.operation, event.content);
-        let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut profile = profile.lock().unwrap_or_else(PoisonError::into_inner);
         let extended = [profile.rtmrs[3], sha384(text.as_bytes())];
         profile.rtmrs[3] = sha384(extended.as_flattened());
         Response::json("{}".to_owned())

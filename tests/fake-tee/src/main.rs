@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use adyton_fake_tee::{FakeTee, Fault, GuestApi, QuoteFormat, Site, TdProfile, write_whole};
+use adyton_fake_tee::{
+    FakeKey, FakeProduct, FakeSnp, FakeTee, Fault, GuestApi, QuoteFormat, Site, SnpFault,
+    SnpProfile, StateFiles, TdProfile, write_whole,
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 /// A simulated TEE, for tests and the quickstart.
 ///
-/// It makes real-format TDX quotes and collateral under a root of its own, which a broker or a
+/// It makes real-format TDX quotes, SNP reports and endorsements under roots of its own, which a broker or a
 /// client must be told to trust. IT PROTECTS NOTHING: never point production at its root.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES, after_long_help = long_help())]
@@ -26,6 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   adyton-fake-tee serve --state /tmp/fake-tee --listen 127.0.0.1:8006
   adyton-fake-tee serve --state /tmp/fake-tee --listen 127.0.0.1:0 --fault debug-td
+  adyton-fake-tee serve --state /tmp/fake-snp --listen 127.0.0.1:0 --tee snp --product turin
   adyton-fake-tee quote --state /tmp/fake-tee --report-data 00ff --out quote.bin
   adyton-fake-tee endorsements --state /tmp/fake-tee --fault expired-tcb-info --out old.json
   adyton-fake-tee faults";
@@ -68,8 +72,57 @@ struct Serve {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 
+    /// Which TEE to be. Each needs a state folder of its own.
+    #[arg(long, value_enum, default_value = "tdx")]
+    tee: Tee,
+
     #[command(flatten)]
     profile: Profile,
+
+    #[command(flatten)]
+    snp: Snp,
+}
+
+/// For `--tee snp` only.
+#[derive(Args)]
+struct Snp {
+    /// SNP: which product line.
+    #[arg(long, value_enum, default_value = "genoa")]
+    product: Product,
+
+    /// SNP: which kind of key signs reports.
+    #[arg(long, value_enum, default_value = "vcek")]
+    key: Key,
+
+    /// SNP: make one thing wrong. Names: `adyton-fake-tee faults`.
+    #[arg(long, value_name = "NAME")]
+    snp_fault: Option<SnpFault>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Tee {
+    /// Intel TDX.
+    Tdx,
+    /// AMD SEV-SNP. The keys of its root are public.
+    Snp,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Product {
+    /// EPYC 7003; off in the default policy.
+    Milan,
+    /// EPYC 9004.
+    Genoa,
+    /// EPYC 9005.
+    Turin,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Key {
+    /// Of one chip.
+    Vcek,
+    /// Of one cloud.
+    Vlek,
 }
 
 #[derive(Args)]
@@ -152,7 +205,7 @@ fn run(command: Command) -> Result<()> {
         Command::Quote(quote) => quote.run(),
         Command::Endorsements(endorsements) => endorsements.run(),
         Command::Faults => {
-            print!("{}", fault_list());
+            print!("{}\nSNP (--snp-fault):\n{}", fault_list(), snp_fault_list());
             Ok(())
         }
     }
@@ -174,10 +227,10 @@ impl Serve {
             "{} is not a loopback address; evidence for everybody is not even simulated",
             self.listen
         );
-        let now = now()?;
-        let tee = self.machine.open(now)?;
-        let profile = self.profile.td();
-        let files = tee.write_files(&self.machine.state, &profile, now, &self.machine.faults)?;
+        let (api, files, faults) = match self.tee {
+            Tee::Tdx => self.td(now()?)?,
+            Tee::Snp => self.snp_guest(now()?)?,
+        };
         let listener = TcpListener::bind(self.listen)
             .with_context(|| format!("could not listen on {}", self.listen))?;
         let ready = ReadyFile {
@@ -192,15 +245,46 @@ impl Serve {
              fake-tee: faults: {}\n\
              fake-tee: guest API on {}",
             ready.root.display(),
-            fault_names(&self.machine.faults),
+            faults,
             ready.url,
         );
         if let Some(path) = &self.ready_file {
             write_whole(path, serde_json::to_string_pretty(&ready)?.as_bytes())?;
         }
-        GuestApi::new(tee, profile, self.machine.faults)
-            .serve(&listener)
-            .context("the listener broke")
+        api.serve(&listener).context("the listener broke")
+    }
+
+    fn td(&self, now: u64) -> Result<(GuestApi, StateFiles, String)> {
+        ensure!(self.snp.snp_fault.is_none(), "--snp-fault needs --tee snp");
+        let (machine, profile) = (&self.machine, self.profile.td());
+        let tee = machine.open(now)?;
+        let files = tee.write_files(&machine.state, &profile, now, &machine.faults)?;
+        let names = fault_names(&machine.faults);
+        Ok((GuestApi::new(tee, profile, machine.faults.clone()), files, names))
+    }
+
+    fn snp_guest(&self, now: u64) -> Result<(GuestApi, StateFiles, String)> {
+        ensure!(self.machine.faults.is_empty(), "faults of SNP are given with --snp-fault");
+        let fault = self.snp.snp_fault;
+        let (machine, profile) = (self.snp.machine(now), SnpProfile::default());
+        let files = machine.write_files(&self.machine.state, &profile, now, fault)?;
+        let name = fault.map_or_else(|| "none".to_owned(), SnpFault::name);
+        Ok((GuestApi::snp(machine, profile, fault), files, name))
+    }
+}
+
+impl Snp {
+    fn machine(&self, now: u64) -> FakeSnp {
+        let product = match self.product {
+            Product::Milan => FakeProduct::Milan,
+            Product::Genoa => FakeProduct::Genoa,
+            Product::Turin => FakeProduct::Turin,
+        };
+        let key = match self.key {
+            Key::Vcek => FakeKey::Vcek,
+            Key::Vlek => FakeKey::Vlek,
+        };
+        FakeSnp::new(now, product, key)
     }
 }
 
@@ -288,5 +372,12 @@ fn fault_list() -> String {
             };
             format!("  {:<24} {site:<13} {}\n", fault.name(), fault.summary())
         })
+        .collect()
+}
+
+fn snp_fault_list() -> String {
+    SnpFault::ALL
+        .iter()
+        .map(|(fault, rung, _)| format!("  {:<32} {rung:<4} {}\n", fault.name(), fault.summary()))
         .collect()
 }

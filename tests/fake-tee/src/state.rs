@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::fault::Fault;
 use crate::profile::TdProfile;
-use crate::{FakeTee, reference_values};
+use crate::{FakeSnp, FakeTee, SnpFault, SnpProfile, reference_values};
 
 const MACHINE: &str = "machine.json";
 const READ_BY_ALL: u32 = 0o644;
@@ -122,17 +122,47 @@ impl FakeTee {
         now: u64,
         faults: &[Fault],
     ) -> Result<StateFiles, StateError> {
-        let files = StateFiles {
-            root: dir.join("root.pem"),
-            bundle: dir.join("endorsements.json"),
-            reference_values: dir.join("reference-values.toml"),
-        };
+        let files = StateFiles::inside(dir);
         let bundle = serde_json::to_string_pretty(&self.endorsement_bundle(now, faults))
             .expect("strings serialise");
         write_whole(&files.root, self.root_pem().as_bytes())?;
         write_whole(&files.bundle, bundle.as_bytes())?;
         write_whole(&files.reference_values, reference_values::to_toml(profile).as_bytes())?;
         Ok(files)
+    }
+}
+
+impl FakeSnp {
+    /// Writes root, endorsements and reference values into `dir`, which is made when absent. Nothing
+    /// secret is kept: the root's key is in this crate, and a processor's key lasts for one process.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_files(
+        &self,
+        dir: &Path,
+        profile: &SnpProfile,
+        now: u64,
+        fault: Option<SnpFault>,
+    ) -> Result<StateFiles, StateError> {
+        fs::create_dir_all(dir).map_err(failed("create the folder", dir))?;
+        let files = StateFiles::inside(dir);
+        let bundle = serde_json::to_string_pretty(&self.endorsement_bundle(now, fault))
+            .expect("strings serialise");
+        write_whole(&files.root, self.root_pem().as_bytes())?;
+        write_whole(&files.bundle, bundle.as_bytes())?;
+        write_whole(&files.reference_values, profile.reference_values().as_bytes())?;
+        Ok(files)
+    }
+}
+
+impl StateFiles {
+    fn inside(dir: &Path) -> Self {
+        Self {
+            root: dir.join("root.pem"),
+            bundle: dir.join("endorsements.json"),
+            reference_values: dir.join("reference-values.toml"),
+        }
     }
 }
 

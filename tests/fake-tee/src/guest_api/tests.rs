@@ -129,3 +129,18 @@ fn the_server_answers_over_a_socket() {
         assert!(answer.contains("\"tee\":\"tdx\""), "{answer}");
     }
 }
+
+#[test]
+fn an_snp_guest_answers_with_its_report_and_has_nothing_to_extend() {
+    let machine = FakeSnp::new(NOW, crate::FakeProduct::Genoa, crate::FakeKey::Vcek);
+    let api = GuestApi::snp(machine, SnpProfile::default(), None);
+    let info: Value = serde_json::from_slice(&ask(&api, "GET", "/info", "").body).unwrap();
+    assert_eq!(info["tee"], "snp");
+    let answer = ask(&api, "GET", "/aa/evidence?runtime_data=xxxx", "");
+    let evidence: Value = serde_json::from_slice(&answer.body).unwrap();
+    let data = evidence["attestation_report"]["report_data"].as_array().unwrap();
+    assert_eq!((data[0].as_u64(), data[4].as_u64(), data.len()), (Some(0x78), Some(0), 64));
+    assert_eq!(evidence["cert_chain"][0]["cert_type"], "VCEK");
+    let event = r#"{"domain":"d","operation":"o","content":"c"}"#;
+    assert_eq!(ask(&api, "POST", "/aa/aael", event).status, 500);
+}

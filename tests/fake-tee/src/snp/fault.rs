@@ -1,19 +1,29 @@
 //! What can be made wrong in SNP Evidence and Endorsements, one defect a name.
 
+use std::str::FromStr;
+
+use crate::fault::UnknownFault;
 use crate::snp::{FakeKey, FakeProduct};
 
 macro_rules! faults {
-    ($($(#[$doc:meta])+ $name:ident: $rung:literal, $code:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $rung:literal, $code:literal;)+) => {
         /// One deliberate defect. Each belongs to one rung of the ladder or of the appraisal.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum SnpFault {
-            $($(#[$doc])+ $name,)+
+            $($(#[doc = $doc])+ $name,)+
         }
 
         impl SnpFault {
             /// Every fault with the rung that it fails and the code of the refusal.
             pub const ALL: &[(Self, &'static str, &'static str)] =
                 &[$((Self::$name, $rung, $code)),+];
+
+            /// What is wrong, in a line.
+            pub fn summary(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
         }
     };
 }
@@ -208,6 +218,18 @@ faults! {
 }
 
 impl SnpFault {
+    /// The name on the command line: `FlippedMeasurement` is `flipped-measurement`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// The processor and kind of key that the fault needs; most are shown on a Genoa with a VCEK.
     pub fn machine(self) -> (FakeProduct, FakeKey) {
         match self {
@@ -226,5 +248,28 @@ impl SnpFault {
         let first = SnpFault::ALL.iter().position(|(fault, ..)| *fault == Self::OldFirmware);
         let this = SnpFault::ALL.iter().position(|(fault, ..)| *fault == self);
         this >= first
+    }
+}
+
+impl FromStr for SnpFault {
+    type Err = UnknownFault;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFault> {
+        let mut all = Self::ALL.iter().map(|(fault, ..)| *fault);
+        all.find(|fault| fault.name() == name).ok_or_else(|| UnknownFault(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_by_its_name() {
+        for (fault, ..) in SnpFault::ALL {
+            assert_eq!(fault.name().parse::<SnpFault>().ok(), Some(*fault));
+        }
+        assert_eq!(SnpFault::ZeroR.name(), "zero-r");
+        assert!("flipped".parse::<SnpFault>().is_err());
     }
 }
