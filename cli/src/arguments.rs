@@ -13,6 +13,7 @@ use crate::verb::endorsements::EndorsementsCommand;
 use crate::verb::explain::ExplainArgs;
 use crate::verb::inspect::InspectArgs;
 use crate::verb::key::KeyCommand;
+use crate::verb::measure::MeasureCommand;
 use crate::verb::policy::PolicyCommand;
 use crate::verb::reference_values::ReferenceValuesCommand;
 use crate::verb::seal::SealArgs;
@@ -108,6 +109,9 @@ pub enum Verb {
     /// Add and list Reference Values, the measurements that the broker expects
     #[command(subcommand, after_help = crate::verb::reference_values::EXAMPLES)]
     ReferenceValues(ReferenceValuesCommand),
+    /// Compute the launch digests of a guest before it runs, as Reference Values
+    #[command(subcommand, after_help = crate::verb::measure::EXAMPLES)]
+    Measure(MeasureCommand),
     /// Fetch, show and merge Endorsements, the vendors' statements about hardware
     #[command(subcommand, after_help = crate::verb::endorsements::EXAMPLES)]
     Endorsements(EndorsementsCommand),

@@ -126,6 +126,19 @@ pub fn read(what: &'static str, path: &Path, limit: u64) -> Result<Vec<u8>, File
     Ok(bytes)
 }
 
+/// Looks whether a file that another library will open by its name is a regular one of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn within(what: &'static str, path: &Path, limit: u64) -> Result<(), FileError> {
+    let file = open(what, path)?;
+    let unreadable = |source| FileError::Read { what, path: path.to_owned(), source };
+    match file.metadata().map_err(unreadable)?.len() {
+        len if len > limit => Err(FileError::TooLong { what, path: path.to_owned(), limit }),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a secret of at most `limit` bytes into memory that is wiped, from a file only its owner can read.
 /// The permissions are those of the opened file, not of its name.
 ///

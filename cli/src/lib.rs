@@ -70,6 +70,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::Seal(args) => verb::seal::run(&args, context),
         Verb::Inspect(args) => verb::inspect::run(&args, context),
         Verb::Policy(command) => verb::policy::run(command, context),
+        Verb::Measure(command) => verb::measure::run(command, context),
         Verb::ReferenceValues(command) => verb::reference_values::run(command, context),
         Verb::Endorsements(command) => verb::endorsements::run(&command, context),
         Verb::Verify(args) => verb::verify::run(&args, context),

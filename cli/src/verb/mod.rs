@@ -5,6 +5,7 @@ pub mod endorsements;
 pub mod explain;
 pub mod inspect;
 pub mod key;
+pub mod measure;
 pub mod policy;
 pub mod reference_values;
 pub mod rules;
