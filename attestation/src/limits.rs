@@ -15,6 +15,8 @@ pub const MAX_EVENT_LOG_LEN: usize = 1024 * 1024;
 pub const MAX_EVENT_LOG_EVENTS: usize = 1024;
 /// Digest algorithms that one event log declares. Firmware for TDX writes one, TPMs have up to five.
 pub const MAX_EVENT_LOG_ALGORITHMS: usize = 8;
+/// Events that one policy asks for.
+pub const MAX_POLICY_EVENTS: usize = 256;
 /// Proven content of one event that becomes a claim, in bytes.
 pub const MAX_EVENT_CONTENT_LEN: usize = 4096;
 /// Certificates in one chain. Intel's have three.

@@ -16,6 +16,7 @@ use crate::unix_time::UnixTime;
 use crate::verifier::Verified;
 
 mod azure;
+mod event_log;
 mod gpu;
 pub mod policy;
 pub mod rego_rules;
@@ -25,6 +26,7 @@ mod snp;
 mod tdx;
 
 pub use azure::AzurePolicy;
+pub use event_log::{EventLogPolicy, RequiredApplicationEvent, RequiredEvent};
 pub use gpu::GpuPolicy;
 pub use policy::{AppraisalPolicy, PolicyError, Register};
 pub use rego_rules::RegoRules;
@@ -94,6 +96,7 @@ pub fn appraise_with_devices(
         Ok(matched) => (Some(matched), Vec::new()),
         Err(reasons) => (None, reasons),
     };
+    event_log::appraise(claims, &policy.event_log, &mut reasons);
     gpu::appraise(devices, references, &policy.gpu, &mut reasons);
     match matched {
         Some(matched) if reasons.is_empty() => {

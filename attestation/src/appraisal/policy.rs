@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{AzurePolicy, GpuPolicy, SnpPolicy, TdxPolicy};
+use crate::appraisal::{AzurePolicy, EventLogPolicy, GpuPolicy, SnpPolicy, TdxPolicy};
 use crate::claims::{Ppid, TcbStatus};
 use crate::reference_value::is_name;
 
@@ -39,6 +39,8 @@ pub struct AppraisalPolicy {
     pub snp: SnpPolicy,
     /// Rules for Azure's vTPM.
     pub azure: AzurePolicy,
+    /// Rules for the event log of a TD.
+    pub event_log: EventLogPolicy,
     /// Rules for GPUs beside the TEE.
     pub gpu: GpuPolicy,
 }
@@ -112,6 +114,7 @@ impl Default for AppraisalPolicy {
             tdx: TdxPolicy::default(),
             snp: SnpPolicy::default(),
             azure: AzurePolicy::default(),
+            event_log: EventLogPolicy::default(),
             gpu: GpuPolicy::default(),
         }
     }
@@ -161,6 +164,7 @@ impl AppraisalPolicy {
         self.tdx.validate()?;
         self.snp.validate()?;
         self.azure.validate()?;
+        self.event_log.validate()?;
         self.gpu.validate()
     }
 
