@@ -37,6 +37,7 @@ targets! {
     azure_evidence
     coco_answer
     endorsement_bundle
+    event_log
     evidence_file
     gpu_evidence
     hcl_report

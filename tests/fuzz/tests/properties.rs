@@ -204,6 +204,7 @@ properties! {
     azure_evidence
     coco_answer
     endorsement_bundle
+    event_log
     evidence_file
     gpu_evidence
     hcl_report
