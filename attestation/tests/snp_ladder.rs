@@ -233,6 +233,30 @@ fn an_unusable_list_may_be_waived_and_a_revoked_key_may_not() {
 }
 
 #[test]
+fn a_key_on_a_list_that_is_not_current_is_revoked_even_where_lists_are_waived() {
+    const FORTY_DAYS: u64 = 40 * 24 * 60 * 60;
+    let waive =
+        VerifyOptions { amd_revocation: AmdRevocation::InsecureWaive, ..VerifyOptions::default() };
+    let machine = FakeSnp::new(NOW, FakeProduct::Genoa, FakeKey::Vcek);
+    let (_, anchors) = sound(FakeProduct::Genoa);
+    // Lists count for thirty days: one has ended, the other has not begun.
+    for made in [NOW - FORTY_DAYS, NOW + FORTY_DAYS] {
+        for (fault, options, expected) in [
+            (Some(SnpFault::RevokedAsk), waive, Some("snp.revocation.revoked")),
+            (Some(SnpFault::RevokedAsk), VerifyOptions::default(), Some("snp.revocation.revoked")),
+            (None, waive, None),
+        ] {
+            let text = machine.endorsement_bundle(made, fault).to_string();
+            let bundle = EndorsementBundle::parse(text.as_bytes()).expect("a bundle");
+            let evidence = evidence(&machine, &SnpProfile::default(), None).expect("a report");
+            let got = verified(evidence, &bundle, anchors, &options);
+            let code = got.err().map(|error| error.reason().code);
+            assert_eq!(code.as_deref(), expected, "list of {made}, {fault:?}");
+        }
+    }
+}
+
+#[test]
 fn a_debuggable_guest_passes_the_verifier_on_request_only_and_then_fails_the_appraisal() {
     let leave = VerifyOptions {
         debug_guests: DebugGuests::InsecureLeaveToAppraisal,
