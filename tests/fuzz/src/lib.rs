@@ -54,6 +54,9 @@ targets! {
     sealed_header
     sealed_manifest
     sealed_model
+    snp_certificate_table
+    snp_kbs_form
+    snp_report
     tee_public_key
     tpm_structures
 }

@@ -221,6 +221,9 @@ properties! {
     sealed_header
     sealed_manifest
     sealed_model
+    snp_certificate_table
+    snp_kbs_form
+    snp_report
     tee_public_key
     tpm_structures
 }
