@@ -39,6 +39,7 @@ targets! {
     endorsement_bundle
     event_log
     evidence_file
+    firmware_image
     gpu_evidence
     hcl_report
     jwe_reply

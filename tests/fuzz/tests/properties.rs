@@ -206,6 +206,7 @@ properties! {
     endorsement_bundle
     event_log
     evidence_file
+    firmware_image
     gpu_evidence
     hcl_report
     jwe_reply

@@ -22,7 +22,7 @@
 )]
 
 /// Pages of 4 KiB, in which both TEEs measure.
-pub(super) const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 /// Most sections in one descriptor. Real: five to seven.
 const MAX_SECTIONS: u32 = 64;
 /// Most memory that the sections of one image may ask for, in bytes. Real: under 8 MiB.
@@ -60,6 +60,12 @@ pub enum FirmwareError {
         length: usize,
         /// Bytes that are left of the table.
         left: usize,
+    },
+    /// Two entries of one GUID.
+    #[error("its OVMF table has two entries {guid}")]
+    Twice {
+        /// The GUID.
+        guid: String,
     },
     /// The table lacks an entry.
     #[error("its OVMF table has no {what}")]
@@ -112,23 +118,20 @@ impl SnpFirmware {
     /// [`FirmwareError`], in the order of the image: table, descriptor, sections.
     pub fn parse(image: &[u8]) -> Result<Self, FirmwareError> {
         let table = Table::find(image)?;
-        let reset = table.entry(SEV_ES_RESET)?;
-        let reset = reset
-            .ok_or(FirmwareError::Missing { what: "SEV-ES reset block: it is no SEV image" })?;
-        let hash_table = match table.entry(SEV_HASH_TABLE)? {
+        let reset_eip = table
+            .number(SEV_ES_RESET, "SEV-ES reset block: it is no image for SEV-ES and SEV-SNP")?;
+        let hash_table = match table.entry(SEV_HASH_TABLE) {
             Some(entry) => u32_at(entry, 0).unwrap_or(0),
             None => 0,
         };
-        let metadata = table
-            .entry(SEV_METADATA)?
-            .ok_or(FirmwareError::Missing { what: "SEV metadata: it is no image for SEV-SNP" })?;
+        let metadata = table.number(SEV_METADATA, "SEV metadata: it is no image for SEV-SNP")?;
         let sections = Descriptor { what: "SEV", signature: b"ASEV", section_len: 12 };
         let hash_page = sev_sections(sections.find(image, metadata)?)?;
         let kernel_hashes = match hash_page {
             Some(page) if in_page(hash_table, page) => KernelHashes::Prepared,
             Some(_) | None => KernelHashes::Unprepared,
         };
-        Ok(Self { reset_eip: u32_at(reset, 0).unwrap_or(0), kernel_hashes })
+        Ok(Self { reset_eip, kernel_hashes })
     }
 }
 
@@ -197,9 +200,7 @@ impl<'a> Tdvf<'a> {
     /// with something of its own are refused when they are measured.
     pub fn parse(image: &'a [u8]) -> Result<Self, FirmwareError> {
         let table = Table::find(image)?;
-        let metadata = table
-            .entry(TDX_METADATA)?
-            .ok_or(FirmwareError::Missing { what: "TDX metadata: it is no image for TDX" })?;
+        let metadata = table.number(TDX_METADATA, "TDX metadata: it is no image for TDX")?;
         let descriptor = Descriptor { what: "TDVF", signature: b"TDVF", section_len: 32 };
         let sections = descriptor.find(image, metadata)?;
         let mut memory = Memory::default();
@@ -284,9 +285,10 @@ impl Memory {
     }
 }
 
-/// The entries of OVMF's table.
+/// The entries of OVMF's table, each with its GUID. Readers differ in which of two equal entries they take,
+/// so there is one of each.
 struct Table<'a> {
-    entries: &'a [u8],
+    entries: Vec<([u8; 16], &'a [u8])>,
 }
 
 impl<'a> Table<'a> {
@@ -297,31 +299,47 @@ impl<'a> Table<'a> {
         if guid != FOOTER {
             return Err(FirmwareError::NoTable);
         }
-        let left = before.len();
-        let refused = FirmwareError::Entry { length, left };
-        let length = length.checked_sub(ENTRY_TAIL).ok_or(refused.clone())?;
-        let start = left.checked_sub(length).ok_or(refused.clone())?;
-        Ok(Self { entries: before.get(start..).ok_or(refused)? })
-    }
-
-    /// The data of the entry with this GUID.
-    fn entry(&self, wanted: [u8; 16]) -> Result<Option<&'a [u8]>, FirmwareError> {
-        let mut rest = self.entries;
+        let (_, mut rest) = split_data(before, length)?;
+        let mut entries: Vec<([u8; 16], &[u8])> = Vec::new();
         while !rest.is_empty() {
             let left = rest.len();
             let (before, length, guid) =
                 tail(rest).ok_or(FirmwareError::Entry { length: ENTRY_TAIL, left })?;
-            let refused = FirmwareError::Entry { length, left };
-            let data_len = length.checked_sub(ENTRY_TAIL).ok_or(refused.clone())?;
-            let start = before.len().checked_sub(data_len).ok_or(refused.clone())?;
-            let (next, data) = before.split_at_checked(start).ok_or(refused)?;
-            if guid == wanted {
-                return Ok(Some(data));
+            let (next, data) = split_data(before, length)?;
+            if entries.iter().any(|(known, _)| *known == guid) {
+                return Err(FirmwareError::Twice { guid: written(guid) });
             }
+            entries.push((guid, data));
             rest = next;
         }
-        Ok(None)
+        Ok(Self { entries })
     }
+
+    /// The data of the entry with this GUID.
+    fn entry(&self, wanted: [u8; 16]) -> Option<&'a [u8]> {
+        self.entries.iter().find(|(guid, _)| *guid == wanted).map(|(_, data)| *data)
+    }
+
+    /// The number at the start of that entry.
+    fn number(&self, wanted: [u8; 16], what: &'static str) -> Result<u32, FirmwareError> {
+        let entry = self.entry(wanted).ok_or(FirmwareError::Missing { what })?;
+        u32_at(entry, 0).ok_or(FirmwareError::Entry { length: 4, left: entry.len() })
+    }
+}
+
+/// What lies before the data of an entry, and the data; `length` covers them and [`ENTRY_TAIL`].
+fn split_data(before: &[u8], length: usize) -> Result<(&[u8], &[u8]), FirmwareError> {
+    let refused = FirmwareError::Entry { length, left: before.len() };
+    let data_len = length.checked_sub(ENTRY_TAIL).ok_or(refused.clone())?;
+    let start = before.len().checked_sub(data_len).ok_or(refused.clone())?;
+    before.split_at_checked(start).ok_or(refused)
+}
+
+/// A GUID as people write it.
+fn written(guid: [u8; 16]) -> String {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = guid;
+    let groups: [&[u8]; 5] = [&[d, c, b, a], &[f, e], &[h, g], &[i, j], &[k, l, m, n, o, p]];
+    groups.map(hex::encode).join("-")
 }
 
 /// What lies before, the length, the GUID: the end of an entry taken off.
@@ -339,10 +357,9 @@ struct Descriptor {
 }
 
 impl Descriptor {
-    /// The bytes of the sections. `entry` states how far from the end of the image the descriptor begins.
-    fn find<'a>(&self, image: &'a [u8], entry: &[u8]) -> Result<&'a [u8], FirmwareError> {
+    /// The bytes of the sections, of a descriptor that begins so many bytes before the image's end.
+    fn find<'a>(&self, image: &'a [u8], from_end: u32) -> Result<&'a [u8], FirmwareError> {
         let refused = |why| FirmwareError::Descriptor { what: self.what, why };
-        let from_end = u32_at(entry, 0).ok_or(refused("has no place"))?;
         let start = usize::try_from(from_end).ok().and_then(|back| image.len().checked_sub(back));
         let outside = refused("lies outside the file");
         let bytes = start.and_then(|start| image.get(start..)).ok_or(outside.clone())?;

@@ -18,8 +18,8 @@ use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::table::{Cell, Facts};
 
-mod firmware;
-mod mrtd;
+pub mod firmware;
+pub mod mrtd;
 mod snp;
 mod tdx;
 

@@ -37,7 +37,8 @@ pub enum RecordOrder {
 }
 
 /// The MRTD that a VMM with this order reaches.
-pub(super) fn mrtd(firmware: &Tdvf<'_>, order: RecordOrder) -> Measurement {
+#[must_use]
+pub fn mrtd(firmware: &Tdvf<'_>, order: RecordOrder) -> Measurement {
     let mut records = Records(Context::new(&SHA384));
     for region in &firmware.regions {
         match order {

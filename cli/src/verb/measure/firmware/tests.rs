@@ -184,12 +184,27 @@ fn lengths_in_the_table_that_lie_are_refused() {
 }
 
 #[test]
+fn a_table_with_an_entry_twice_is_refused() {
+    let twice = [entry(&numbers(&[0x3000]), TDX_BYTES), entry(&numbers(&[0x2000]), TDX_BYTES)];
+    let guid = "e47a6535-984a-4798-865e-4685a7bf8ec2".to_owned();
+    assert_eq!(Tdvf::parse(&image(0x3000, b"", &twice)), Err(FirmwareError::Twice { guid }));
+}
+
+#[test]
+fn an_entry_without_room_for_its_number_is_refused() {
+    let expected = Err(FirmwareError::Entry { length: 4, left: 3 });
+    assert_eq!(Tdvf::parse(&image(0x3000, b"", &[entry(&[0; 3], TDX_BYTES)])), expected);
+    let reset = image(4096, b"", &[entry(&[0; 3], SEV_ES_RESET)]);
+    assert_eq!(SnpFirmware::parse(&reset), Err(FirmwareError::Entry { length: 4, left: 3 }));
+}
+
+#[test]
 fn an_image_of_another_tee_says_what_it_lacks() {
     let refused = Tdvf::parse(&Sev::good().image()).expect_err("no TDX metadata");
     assert_eq!(refused.to_string(), "its OVMF table has no TDX metadata: it is no image for TDX");
     let tdx = Td::good().image();
     let refused = SnpFirmware::parse(&tdx).expect_err("no SEV metadata");
-    assert!(refused.to_string().contains("no SEV image"), "{refused}");
+    assert!(refused.to_string().contains("no image for SEV-ES"), "{refused}");
 }
 
 /// Offset and length in the file, address, size in memory, type, attributes.
