@@ -92,7 +92,7 @@ fn a_processors_certificate_is_found_by_processor_and_tcb() {
         let bundle = assemble([&part]).expect("one certificate");
         let Statement::AmdVcek { chip_id, tcb, .. } = statement else { panic!("a VCEK") };
         assert_eq!(tcb.fmc.is_some(), product == SnpProduct::Turin, "{name}: {tcb}");
-        assert_eq!(missing(&[statement.clone()], &bundle, NOW), [], "{name}");
+        assert_eq!(missing(std::slice::from_ref(&statement), &bundle, NOW), [], "{name}");
         let other_tcb = SnpTcb { snp: tcb.snp + 1, ..tcb };
         let other_chip = ChipId(chip_id.0.map(|byte| !byte));
         for wanted in [
@@ -100,10 +100,14 @@ fn a_processors_certificate_is_found_by_processor_and_tcb() {
             Statement::AmdVcek { product, chip_id: other_chip, tcb },
             Statement::AmdVcek { product: SnpProduct::Genoa, chip_id, tcb },
         ] {
-            assert_eq!(missing(&[wanted.clone()], &bundle, NOW), [wanted], "{name}");
+            assert_eq!(missing(std::slice::from_ref(&wanted), &bundle, NOW), [wanted], "{name}");
         }
         let expired = UnixTime(NOW.0 + 20 * 365 * 86_400);
-        assert_eq!(missing(&[statement.clone()], &bundle, expired), [statement], "{name}");
+        assert_eq!(
+            missing(std::slice::from_ref(&statement), &bundle, expired),
+            [statement],
+            "{name}"
+        );
     }
 }
 

@@ -4,6 +4,8 @@
 //! AMD's real reports and certificates are in `snp_real_vectors.rs`; they show no fault that AMD would
 //! have had to sign.
 
+#![allow(clippy::result_large_err, reason = "a test may carry a whole refusal")]
+
 use std::net::TcpListener;
 use std::sync::LazyLock;
 

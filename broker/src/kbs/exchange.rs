@@ -182,7 +182,7 @@ pub fn conclude(
     let init_data_digest = match &init_data {
         Some(sent) => {
             refuse_unmeasured(&sent.digest, verified.get())
-                .map_err(|reason| refuse(vec![reason]))?;
+                .map_err(|reason| refuse(vec![*reason]))?;
             Some(sent.digest.as_slice())
         }
         None => None,

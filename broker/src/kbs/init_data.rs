@@ -15,7 +15,7 @@ use super::reason;
 ///
 /// # Errors
 /// One reason, named after the TEE.
-pub fn refuse_unmeasured(digest: &[u8], claims: &Claims) -> Result<(), Reason> {
+pub fn refuse_unmeasured(digest: &[u8], claims: &Claims) -> Result<(), Box<Reason>> {
     let (code, register, expected, got) = match claims {
         Claims::Tdx(claims) => {
             let expected = fitted::<48>(digest).to_vec();
@@ -30,7 +30,12 @@ pub fn refuse_unmeasured(digest: &[u8], claims: &Claims) -> Result<(), Reason> {
             // A bank of SHA-256 takes 32 bytes and nothing else.
             let Ok(digest) = <[u8; 32]>::try_from(digest) else {
                 let got = format!("a digest of {} bytes", digest.len());
-                return Err(reason::of_init_data(code, register, "32 bytes".to_owned(), got));
+                return Err(Box::new(reason::of_init_data(
+                    code,
+                    register,
+                    "32 bytes".to_owned(),
+                    got,
+                )));
             };
             let pcr8 = PcrIndex::INIT_DATA.of(&claims.pcrs);
             (code, register, extended_once(&digest), pcr8.0.to_vec())
@@ -38,18 +43,18 @@ pub fn refuse_unmeasured(digest: &[u8], claims: &Claims) -> Result<(), Reason> {
         // A TEE that this file doesn't know has no register that could agree.
         _ => {
             let expected = hex::encode(digest);
-            return Err(reason::of_init_data(
+            return Err(Box::new(reason::of_init_data(
                 "init-data.register",
                 "init-data",
                 expected,
                 "no register for them".to_owned(),
-            ));
+            )));
         }
     };
     if expected == got {
         return Ok(());
     }
-    Err(reason::of_init_data(code, register, hex::encode(expected), hex::encode(got)))
+    Err(Box::new(reason::of_init_data(code, register, hex::encode(expected), hex::encode(got))))
 }
 
 /// Zero-padded or cut to the register's length.

@@ -131,6 +131,7 @@ impl GuestDevice for SevGuest {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed")]
 mod tests {
     use std::mem::{offset_of, size_of};
 

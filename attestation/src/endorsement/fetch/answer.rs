@@ -165,6 +165,7 @@ pub fn retry_after_seconds(value: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed")]
 mod tests {
     use super::*;
 
