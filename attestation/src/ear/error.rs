@@ -10,7 +10,7 @@
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
 
-/// A refusal of [`verify`](super::verify), in the order in which they are looked for.
+/// A refusal of [`verify`](super::verify()), in the order in which they are looked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenRefusal {

@@ -2,7 +2,7 @@
 //!
 //! Role: the Attestation Result (RFC 9334 §4.2) on its way from a Verifier to a Relying Party;
 //! draft-ietf-rats-ear inside RFC 7519, with the member names that Trustee writes, so that either
-//! side can be a Trustee. [`issue`] takes verified claims and a key, [`verify`] takes a token and the
+//! side can be a Trustee. [`issue()`] takes verified claims and a key, [`verify()`] takes a token and the
 //! signers that an operator trusts.
 //!
 //! ```text

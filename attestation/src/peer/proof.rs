@@ -100,7 +100,7 @@ impl VerifiedPeer {
         Ok(AcceptedPeer::assertion(result, report, instance))
     }
 
-    /// The verified claims by value, as [`appraise`](crate::appraise) takes them. The binding to the
+    /// The verified claims by value, as [`appraise`] takes them. The binding to the
     /// connection is left behind.
     #[must_use]
     pub fn into_verified(self) -> Verified<Claims> {
@@ -155,7 +155,7 @@ impl RelayablePeer {
         self.0.appraise(expectations, now).map(|(result, _)| result)
     }
 
-    /// The verified claims by value, as [`appraise`](crate::appraise) takes them.
+    /// The verified claims by value, as [`appraise`] takes them.
     #[must_use]
     pub fn into_verified(self) -> Verified<Claims> {
         self.0.verified.into_verified()

@@ -252,13 +252,13 @@ fn no_report(status: StatusCode, said: &str) -> Failure {
     }
 }
 
-/// The rungs for showing. The proof comes from [`verify_report`] alone.
+/// The rungs for showing. The proof comes from [`verify_report`](adyton_attestation::verify_report) alone.
 fn climb(report: &AttestationReport, trust: &PeerTrust, at: UnixTime) -> Option<Ladder> {
     let evidence = Evidence::parse_kbs(report.tee, &report.evidence).ok()?;
     Some(replay(&evidence, &trust.endorsements, &trust.anchors, at))
 }
 
-/// Enters what [`verify_report`] said into the rung that a replay leaves open: what the report commits to.
+/// Enters what [`verify_report`](adyton_attestation::verify_report) said into the rung that a replay leaves open: what the report commits to.
 fn settle_binding(ladder: Option<&mut Ladder>, refusal: Option<&Reason>) {
     let Some(ladder) = ladder else { return };
     let sound = ladder.all_passed();
@@ -272,7 +272,7 @@ fn settle_binding(ladder: Option<&mut Ladder>, refusal: Option<&Reason>) {
     }
 }
 
-/// Enters what [`appraise`] said into the rungs that are its own.
+/// Enters what [`appraise`](adyton_attestation::appraise) said into the rungs that are its own.
 fn settle_appraisal(ladder: Option<&mut Ladder>, comparison: &Comparison, reasons: &[Reason]) {
     let Some(ladder) = ladder else { return };
     for rung in &mut ladder.rungs {
