@@ -3,6 +3,7 @@
 //! An allocator that counts stands under everything; printed are the bytes that a parsed quote and
 //! parsed Endorsements hold, and the most that one call held above that while it ran. A run fails when
 //! a peak is above its bound, so that a parser that grows is noticed.
+//! What the C code of `aws-lc-rs` takes for a parsed key is not counted.
 //! `cargo bench -p adyton-attestation --bench memory`
 
 use std::alloc::System;

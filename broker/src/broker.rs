@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adyton_attestation::rcar::TeeKeyPair;
-use adyton_attestation::{ParavisorTds, TrustAnchors, UnixTime, VerifyOptions};
+use adyton_attestation::{ParavisorTds, SignatureCache, TrustAnchors, UnixTime, VerifyOptions};
 use tokio::sync::Semaphore;
 
 use crate::audit::{AuditEntry, AuditEvent};
@@ -29,6 +29,8 @@ pub struct TrustedInputs {
     pub anchors: TrustAnchors,
     /// What the Verifier lets through that it would refuse.
     pub options: VerifyOptions,
+    /// Good signatures of the vendors, computed once for all TDs of a platform type.
+    pub signatures: SignatureCache,
     /// Vendors' Endorsements.
     pub endorsements: BundleFiles,
     /// Asks the services of Endorsements; `None` when none is configured.
@@ -79,9 +81,14 @@ impl TrustedInputs {
             false => Client::new(config.fetch.ca_file.as_deref(), config.fetch.timeouts).map(Some),
         };
         match (tokens, endorsements, client) {
-            (Ok(tokens), Ok(endorsements), Ok(client)) if findings.is_empty() => {
-                Ok(Self { anchors, options, endorsements, client, tokens })
-            }
+            (Ok(tokens), Ok(endorsements), Ok(client)) if findings.is_empty() => Ok(Self {
+                anchors,
+                options,
+                signatures: SignatureCache::new(),
+                endorsements,
+                client,
+                tokens,
+            }),
             (tokens, endorsements, client) => {
                 findings.extend(client.err());
                 findings.extend(tokens.err().into_iter().flatten());

@@ -20,7 +20,7 @@ use adyton_attestation::rcar::{
     server,
 };
 use adyton_attestation::{
-    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain_with, verify_gpu, verify_with,
+    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain_with, verify_cached, verify_gpu,
 };
 
 use super::init_data::refuse_unmeasured;
@@ -165,14 +165,14 @@ pub fn conclude(
     // 3.
     let (anchors, at) = (&broker.trusted.anchors, now());
     let options = &broker.trusted.options;
-    let verified = verify_with(&evidence, &endorsements, anchors, &expected, at, options).map_err(
-        |error| {
+    let cache = &broker.trusted.signatures;
+    let verified = verify_cached(&evidence, &endorsements, anchors, &expected, at, options, cache)
+        .map_err(|error| {
             // The owner reads all that is wrong with it; the guest gets codes.
             let told =
                 explain_with(&error, &evidence, &endorsements, anchors, &expected, at, options);
             refuse(told)
-        },
-    )?;
+        })?;
     let devices = devices
         .iter()
         .map(|device| verify_gpu(device, anchors, &device_nonce, at))

@@ -87,6 +87,9 @@ pub(crate) fn platform(
 
 /// T3: neither the PCK certificate, nor its CA, nor a signer of documents is revoked, and the lists
 /// that say so are signed and current.
+//
+//= attestation/SPEC.md#1
+//# A Verifier MUST compare validity, revocation and roles on every verification, whatever it remembers.
 pub(super) fn verify_revocation(climb: &Climb<'_>) -> Result<(), VerifyError> {
     let pck = &climb.pck;
     let root = &pck.anchor.link;

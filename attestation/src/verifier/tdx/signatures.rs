@@ -73,6 +73,9 @@ pub(super) fn qe_report_signature(climb: &Climb<'_>) -> Result<(), VerifyError> 
 }
 
 /// T7: the attestation key signed header and body. Computed every time: no two quotes are the same.
+//
+//= attestation/SPEC.md#1
+//# A Verifier MUST NOT remember the quote's own signature, nor anything of Evidence that it refused.
 pub(super) fn quote_signature(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
     let mut point = [0x04; 65];
