@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{AppraisalPolicy, PolicyError, Register, joined, reason, snp, tdx};
+use crate::appraisal::reference::{Compared, listed, matching};
+use crate::appraisal::{AppraisalPolicy, PolicyError, Register, reason, snp, tdx};
 use crate::claims::{
     AttributesProfile, AzureClaims, AzureHardwareClaims, Measurement, Pcr, TdxClaims,
 };
@@ -138,43 +139,13 @@ fn references_match(
     policy: &AppraisalPolicy,
     reasons: &mut Vec<Reason>,
 ) -> Option<String> {
-    if policy.reference_values.is_empty() {
-        reasons.push(reason(
-            "reference-values.none-named",
-            "A4",
-            "reference values",
-            ("at least one named set", "none"),
-            "name the accepted sets in the policy's `reference_values`",
-        ));
-        return None;
-    }
-    let named = references.iter().filter_map(|set| match set {
-        ReferenceValues::Azure(set) if set.tee == tee => Some(set),
+    let compared = references.iter().filter_map(|set| match set {
+        ReferenceValues::Azure(set) if set.tee == tee => {
+            Some(Compared { name: &set.name, differing: against(claims, set, policy) })
+        }
         _ => None,
     });
-    let named = named.filter(|set| policy.reference_values.contains(&set.name));
-    let differences = named.map(|set| (set, against(claims, set, policy)));
-    // The nearest set tells most: a new kernel is one PCR off, a foreign system all of them.
-    match differences.min_by_key(|(_, reasons)| reasons.len()) {
-        Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
-        Some((_, differing)) => {
-            reasons.extend(differing);
-            None
-        }
-        None => {
-            reasons.push(reason(
-                "reference-values.unknown",
-                "A4",
-                "reference values",
-                (
-                    format!("{} for {tee}", joined(policy.reference_values.iter())),
-                    "no set of these names",
-                ),
-                "add the set with `adyton reference-values add`, or correct the names in the policy",
-            ));
-            None
-        }
-    }
+    matching("A4", tee.as_str(), policy, compared, reasons)
 }
 
 fn against(
@@ -248,13 +219,6 @@ fn td_registers(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<
                 "leave the register out of the policy's `registers` if you know what extends it",
             ));
         }
-    }
-}
-
-fn listed<T: ToString>(accepted: &[T], set: &str) -> String {
-    match accepted {
-        [] => format!("a value listed in set {set}, which lists none"),
-        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
     }
 }
 

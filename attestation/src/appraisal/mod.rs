@@ -19,6 +19,7 @@ mod azure;
 mod event_log;
 mod gpu;
 pub mod policy;
+mod reference;
 pub mod rego_rules;
 pub mod release_policy;
 pub mod result;

@@ -4,10 +4,11 @@
 //! Against: genuine AMD hardware that runs the wrong software, old firmware, a chip whose secret is out,
 //! a machine that is set up so that others can look in.
 
+use crate::appraisal::reference::{Compared, matching};
 use crate::appraisal::{AppraisalPolicy, joined, reason};
 use crate::claims::{SnpClaims, SnpProduct, SnpRevocation, SnpTcb};
 use crate::reason::Reason;
-use crate::reference_value::{ReferenceValues, SnpReferenceValues};
+use crate::reference_value::ReferenceValues;
 use crate::unix_time::UnixTime;
 
 mod guest;
@@ -198,61 +199,11 @@ fn measurements(
     policy: &AppraisalPolicy,
     reasons: &mut Vec<Reason>,
 ) -> Option<String> {
-    //= attestation/SPEC.md#6
-    //# An appraisal without Reference Values MUST refuse.
-    if policy.reference_values.is_empty() {
-        reasons.push(reason(
-            "reference-values.none-named",
-            "S14",
-            "reference values",
-            ("at least one named set", "none"),
-            "name the accepted sets in the policy's `reference_values`",
-        ));
-        return None;
-    }
-    let named = references.iter().filter_map(|set| match set {
-        ReferenceValues::Snp(set) => Some(set),
+    let compared = references.iter().filter_map(|set| match set {
+        ReferenceValues::Snp(set) => {
+            Some(Compared { name: &set.name, differing: guest::against(claims, set, policy) })
+        }
         _ => None,
     });
-    let named = named.filter(|set| policy.reference_values.contains(&set.name));
-    //= attestation/SPEC.md#6
-    //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
-    let differences = named.map(|set| (set, guest::against(claims, set, policy)));
-    match differences.min_by_key(|(_, differing)| differing.len()) {
-        Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
-        Some((_, differing)) => {
-            reasons.extend(differing);
-            None
-        }
-        None => {
-            reasons.push(reason(
-                "reference-values.unknown",
-                "S14",
-                "reference values",
-                (joined(policy.reference_values.iter()), "no SNP set of these names"),
-                "add the set with `adyton reference-values add`, or correct the names in the policy",
-            ));
-            None
-        }
-    }
-}
-
-/// A claim that is none of the values in a set.
-fn differing<T: ToString>(
-    code: &'static str,
-    claim: &str,
-    got: T,
-    accepted: &[T],
-    set: &SnpReferenceValues,
-) -> Reason {
-    let name = &set.name;
-    let expected = match accepted {
-        [] => format!("a value listed in set {name}, which lists none"),
-        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
-    };
-    let remedy = format!(
-        "if this software is new and trusted, add the value to set {name} with \
-         `adyton reference-values add`; otherwise find out what was started instead"
-    );
-    reason(code, "S14", claim, (expected, got.to_string()), remedy)
+    matching("S14", "snp", policy, compared, reasons)
 }

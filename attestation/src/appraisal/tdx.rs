@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::appraisal::reference::{Compared, differing, matching};
 use crate::appraisal::{AppraisalPolicy, Register, joined, reason};
 use crate::claims::{
     AttributesProfile, Measurement, PckFlag, PlatformInstance, TcbStatus, TdxClaims,
@@ -207,47 +208,13 @@ fn measurements(
     policy: &AppraisalPolicy,
     reasons: &mut Vec<Reason>,
 ) -> Option<String> {
-    //= attestation/SPEC.md#6
-    //# An appraisal without Reference Values MUST refuse.
-    if policy.reference_values.is_empty() {
-        reasons.push(reason(
-            "reference-values.none-named",
-            "T11",
-            "reference values",
-            ("at least one named set", "none"),
-            "name the accepted sets in the policy's `reference_values`",
-        ));
-        return None;
-    }
-    let named: Vec<&TdxReferenceValues> = references
-        .iter()
-        .filter_map(|set| match set {
-            ReferenceValues::Tdx(set) => Some(set),
-            _ => None,
-        })
-        .filter(|set| policy.reference_values.contains(&set.name))
-        .collect();
-    //= attestation/SPEC.md#6
-    //# One set that the policy names MUST match in all compared registers; parts of several sets MUST NOT add up.
-    let differences = named.into_iter().map(|set| (set, against(claims, set, policy)));
-    // The nearest set tells most: a new kernel is one register off, a foreign system all of them.
-    match differences.min_by_key(|(_, reasons)| reasons.len()) {
-        Some((set, differing)) if differing.is_empty() => Some(set.name.clone()),
-        Some((_, differing)) => {
-            reasons.extend(differing);
-            None
+    let compared = references.iter().filter_map(|set| match set {
+        ReferenceValues::Tdx(set) => {
+            Some(Compared { name: &set.name, differing: against(claims, set, policy) })
         }
-        None => {
-            reasons.push(reason(
-                "reference-values.unknown",
-                "T11",
-                "reference values",
-                (joined(policy.reference_values.iter()), "no set of these names"),
-                "add the set with `adyton reference-values add`, or correct the names in the policy",
-            ));
-            None
-        }
-    }
+        _ => None,
+    });
+    matching("T11", "tdx", policy, compared, reasons)
 }
 
 fn against(claims: &TdxClaims, set: &TdxReferenceValues, policy: &AppraisalPolicy) -> Vec<Reason> {
@@ -255,22 +222,22 @@ fn against(claims: &TdxClaims, set: &TdxReferenceValues, policy: &AppraisalPolic
     for register in &policy.registers {
         let (code, got, accepted) = compared(*register, claims, set);
         if !accepted.contains(&got) {
-            reasons.push(differing(code, register.as_str(), got, accepted, set));
+            reasons.push(differing(code, "T11", register.as_str(), got, accepted, &set.name));
         }
     }
     // Lists that a set may leave out: then the vendor's statements alone decide.
     if !set.mrseam.is_empty() && !set.mrseam.contains(&claims.mrseam) {
         let code = "tdx.measurement.mrseam";
-        reasons.push(differing(code, "mrseam", claims.mrseam, &set.mrseam, set));
+        reasons.push(differing(code, "T11", "mrseam", claims.mrseam, &set.mrseam, &set.name));
     }
     if !set.td_attributes.is_empty() && !set.td_attributes.contains(&claims.td_attributes) {
         let code = "tdx.measurement.td-attributes";
         let (got, accepted) = (claims.td_attributes, &set.td_attributes);
-        reasons.push(differing(code, "td_attributes", got, accepted, set));
+        reasons.push(differing(code, "T11", "td_attributes", got, accepted, &set.name));
     }
     if !set.xfam.is_empty() && !set.xfam.contains(&claims.xfam) {
         let code = "tdx.measurement.xfam";
-        reasons.push(differing(code, "xfam", claims.xfam, &set.xfam, set));
+        reasons.push(differing(code, "T11", "xfam", claims.xfam, &set.xfam, &set.name));
     }
     reasons
 }
@@ -292,30 +259,6 @@ fn compared<'a>(
             ("tdx.measurement.mrownerconfig", claims.mrownerconfig, &set.mrownerconfig)
         }
     }
-}
-
-fn differing<T: ToString>(
-    code: &'static str,
-    register: &str,
-    got: T,
-    accepted: &[T],
-    set: &TdxReferenceValues,
-) -> Reason {
-    let name = &set.name;
-    let expected = match accepted {
-        [] => format!("a value listed in set {name}, which lists none"),
-        values => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
-    };
-    reason(
-        code,
-        "T11",
-        register,
-        (expected, got.to_string()),
-        format!(
-            "if this software is new and trusted, add the value to set {name} with \
-             `adyton reference-values add`; otherwise find out what was started instead"
-        ),
-    )
 }
 
 /// T15: the vendor's statements are young enough and of a recent evaluation.

@@ -46,6 +46,25 @@ pub enum Outcome {
 }
 
 impl Ladder {
+    /// The rungs with their titles, and what stands beside each before it is climbed.
+    pub(in crate::verifier) fn unclimbed(
+        titles: &[(&'static str, &'static str)],
+        before: fn(&str) -> Outcome,
+    ) -> Self {
+        let rungs = titles
+            .iter()
+            .map(|&(id, title)| RungOutcome { id, title, outcome: before(id) })
+            .collect();
+        Self { rungs, claims: None }
+    }
+
+    /// Enters what came of a rung.
+    pub(in crate::verifier) fn set(&mut self, id: &str, outcome: Outcome) {
+        if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.id == id) {
+            rung.outcome = outcome;
+        }
+    }
+
     /// Whether no rung failed and none was left out for a failure. [`waived`](Self::waived) ones
     /// count as passed, as they do in the Verifier under the same options.
     #[must_use]

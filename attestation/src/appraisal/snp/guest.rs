@@ -1,7 +1,8 @@
 //! What was launched, and how: rungs S12 to S15 and S17.
 
+use crate::appraisal::reference::differing;
+use crate::appraisal::snp::FIRMWARE;
 use crate::appraisal::snp::policy::{GuestRestriction, PlatformProperty};
-use crate::appraisal::snp::{FIRMWARE, differing};
 use crate::appraisal::{AppraisalPolicy, joined, reason};
 use crate::claims::SnpClaims;
 use crate::reason::Reason;
@@ -156,31 +157,38 @@ pub(super) fn against(
     let mut reasons = Vec::new();
     if !set.measurement.contains(&claims.measurement) {
         let (got, accepted) = (claims.measurement, &set.measurement);
-        reasons.push(differing("snp.measurement", "measurement", got, accepted, set));
+        reasons.push(differing("snp.measurement", "S14", "measurement", got, accepted, &set.name));
     }
     if !set.host_data.contains(&claims.host_data) {
         let (got, accepted) = (claims.host_data, &set.host_data);
-        reasons.push(differing("snp.host-data", "host data", got, accepted, set));
+        reasons.push(differing("snp.host-data", "S14", "host data", got, accepted, &set.name));
     }
     // Lists that a set may leave out: a guest without an ID block has nothing to compare.
     if !set.id_key_digest.is_empty() && !set.id_key_digest.contains(&claims.id_key_digest) {
         let (got, accepted) = (claims.id_key_digest, &set.id_key_digest);
-        reasons.push(differing("snp.id-key", "id key digest", got, accepted, set));
+        reasons.push(differing("snp.id-key", "S14", "id key digest", got, accepted, &set.name));
     }
     // A digest without the bit was not certified by that key.
     let certified = claims.key_info.author_key_enabled()
         && set.author_key_digest.contains(&claims.author_key_digest);
     if !set.author_key_digest.is_empty() && !certified {
         let (got, accepted) = (claims.author_key_digest, &set.author_key_digest);
-        reasons.push(differing("snp.author-key", "author key digest", got, accepted, set));
+        reasons.push(differing(
+            "snp.author-key",
+            "S14",
+            "author key digest",
+            got,
+            accepted,
+            &set.name,
+        ));
     }
     if !set.family_id.is_empty() && !set.family_id.contains(&claims.family_id) {
         let (got, accepted) = (claims.family_id, &set.family_id);
-        reasons.push(differing("snp.family-id", "family id", got, accepted, set));
+        reasons.push(differing("snp.family-id", "S14", "family id", got, accepted, &set.name));
     }
     if !set.image_id.is_empty() && !set.image_id.contains(&claims.image_id) {
         let (got, accepted) = (claims.image_id, &set.image_id);
-        reasons.push(differing("snp.image-id", "image id", got, accepted, set));
+        reasons.push(differing("snp.image-id", "S14", "image id", got, accepted, &set.name));
     }
     let minimum = policy.snp.minimum_guest_svn.max(set.minimum_guest_svn);
     if claims.guest_svn < minimum {

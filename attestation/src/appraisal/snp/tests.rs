@@ -5,6 +5,7 @@ use crate::claims::{
     AnchorUsed, ChipId, CpuId, FirmwareVersion, GuestPolicy, HostData, KeyInfo, LaunchId,
     Measurement, PlatformInfo, ReportId,
 };
+use crate::reference_value::SnpReferenceValues;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 

@@ -7,7 +7,7 @@ use crate::claims::{Claims, SnpRevocation};
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::SnpEvidence;
 use crate::unix_time::UnixTime;
-use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
+use crate::verifier::ladder::{Ladder, Outcome};
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::snp::{Climb, RUNGS, SnpError, chain, report};
 use crate::verifier::{TrustAnchors, VerifyOptions};
@@ -20,33 +20,35 @@ pub(in crate::verifier) fn replay(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Ladder {
-    let mut record = Record::new();
+    let mut ladder = Ladder::unclimbed(&TITLES, before);
     // Reserved bytes that carry something were never parsed into `SnpEvidence`.
-    record.set("S16", Outcome::Passed);
+    ladder.set("S16", Outcome::Passed);
     let signatures = Signatures::default();
     let climb = match Climb::prepare(evidence, endorsements, anchors, now, *options, signatures) {
         Ok(climb) => climb,
         Err(refusal) => {
-            record.prepare_failed(evidence, &refusal);
-            return record.finish(None);
+            prepare_failed(&mut ladder, evidence, &refusal);
+            return ladder;
         }
     };
     for id in ["S1", "S6", "S2"] {
-        record.set(id, Outcome::Passed);
+        ladder.set(id, Outcome::Passed);
     }
     for (id, check) in &RUNGS {
-        record.set(id, outcome(id, check(&climb)));
+        ladder.set(id, outcome(id, check(&climb)));
     }
     if matches!(chain::revocation(&climb), Ok((SnpRevocation::InsecureWaived, _))) {
         let missing = SnpError::NoRevocationList { product: climb.product };
-        record.set("S5", Outcome::Waived(missing.reason()));
+        ladder.set("S5", Outcome::Waived(missing.reason()));
     }
     let policy = evidence.report().policy;
-    if policy.debug_allowed() && record.passed("S12") {
-        record.set("S12", Outcome::Waived(SnpError::Debug { policy: policy.0 }.reason()));
+    if policy.debug_allowed() && report::guest_policy(&climb).is_ok() {
+        ladder.set("S12", Outcome::Waived(SnpError::Debug { policy: policy.0 }.reason()));
     }
-    let claims = if record.all_passed() { climb.claims().ok() } else { None };
-    record.finish(claims.map(|claims| Claims::Snp(Box::new(claims))))
+    if ladder.all_passed() {
+        ladder.claims = climb.claims().ok().map(|claims| Claims::Snp(Box::new(claims)));
+    }
+    ladder
 }
 
 fn outcome(id: &str, checked: Result<(), SnpError>) -> Outcome {
@@ -80,53 +82,15 @@ const TITLES: [(&str, &str); 18] = [
     ("S17", "mitigations are in force"),
 ];
 
-struct Record {
-    rungs: Vec<RungOutcome>,
-}
-
-impl Record {
-    fn new() -> Self {
-        let rungs = TITLES
-            .iter()
-            .map(|&(id, title)| RungOutcome { id, title, outcome: before(id) })
-            .collect();
-        Self { rungs }
-    }
-
-    fn set(&mut self, id: &str, outcome: Outcome) {
-        if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.id == id) {
-            rung.outcome = outcome;
+/// S16, S1, S6 or S2 failed while picking; what came before it in the climb has passed.
+fn prepare_failed(ladder: &mut Ladder, evidence: &SnpEvidence, refusal: &SnpError) {
+    let failed = refusal.rung();
+    if report::format(evidence).is_ok() {
+        for id in ["S1", "S6", "S2"].into_iter().take_while(|id| *id != failed) {
+            ladder.set(id, Outcome::Passed);
         }
     }
-
-    fn passed(&self, id: &str) -> bool {
-        self.rungs.iter().any(|rung| rung.id == id && rung.outcome == Outcome::Passed)
-    }
-
-    fn all_passed(&self) -> bool {
-        self.rungs.iter().all(|rung| match rung.outcome {
-            Outcome::Passed | Outcome::Waived(_) | Outcome::NotApplicable(_) => true,
-            Outcome::Failed(_) | Outcome::NotReached => false,
-        })
-    }
-
-    /// S16, S1, S6 or S2 failed while picking; what came before it in the climb has passed.
-    fn prepare_failed(&mut self, evidence: &SnpEvidence, refusal: &SnpError) {
-        let failed = refusal.rung();
-        let order = ["S1", "S6", "S2"];
-        let passed = order.iter().take_while(|id| **id != failed);
-        let formed = report::format(evidence).is_ok();
-        if formed {
-            for id in passed {
-                self.set(id, Outcome::Passed);
-            }
-        }
-        self.set(failed, Outcome::Failed(refusal.reason()));
-    }
-
-    fn finish(self, claims: Option<Claims>) -> Ladder {
-        Ladder { rungs: self.rungs, claims }
-    }
+    ladder.set(failed, Outcome::Failed(refusal.reason()));
 }
 
 /// What stands beside a rung before it is climbed.

@@ -8,7 +8,7 @@ use crate::endorsement::EndorsementBundle;
 use crate::evidence::TdxEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::event_log;
-use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
+use crate::verifier::ladder::{Ladder, Outcome};
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::tdx::{Climb, RUNGS, signatures, td};
 use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
@@ -21,34 +21,29 @@ pub(in crate::verifier) fn replay(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Ladder {
-    let mut record = Record::new();
+    let mut ladder = Ladder::unclimbed(&TITLES, before);
     // A quote with anything but zeros after it was never parsed into `TdxEvidence`.
-    record.set("T14", Outcome::Passed);
+    ladder.set("T14", Outcome::Passed);
     let signatures = Signatures::default();
     let climb = match Climb::prepare(evidence, endorsements, anchors, now, *options, signatures) {
         Ok(climb) => climb,
         Err(refusal) => {
-            record.prepare_failed(&refusal);
-            record.independent(evidence, options);
-            return record.finish(None);
+            prepare_failed(&mut ladder, &refusal);
+            independent(&mut ladder, evidence, options);
+            return ladder;
         }
     };
-    record.set("T1", Outcome::Passed);
-    record.set("T16", Outcome::Passed);
+    ladder.set("T1", Outcome::Passed);
+    ladder.set("T16", Outcome::Passed);
     for (id, check) in &RUNGS {
-        record.set(id, outcome(id, check(&climb)));
+        ladder.set(id, outcome(id, check(&climb)));
     }
-    record.event_log(evidence);
-    record.name_waivers(evidence, options);
-    let failed = record.rungs.iter().any(|rung| match rung.outcome {
-        Outcome::Failed(_) | Outcome::NotReached => {
-            // The challenge is not a question for stored Evidence.
-            rung.id != "T18"
-        }
-        Outcome::Passed | Outcome::Waived(_) | Outcome::NotApplicable(_) => false,
-    });
-    let claims = if failed { None } else { climb.claims().ok() };
-    record.finish(claims.map(|claims| Claims::Tdx(Box::new(claims))))
+    event_log(&mut ladder, evidence);
+    name_waivers(&mut ladder, evidence, options);
+    if ladder.all_passed() {
+        ladder.claims = climb.claims().ok().map(|claims| Claims::Tdx(Box::new(claims)));
+    }
+    ladder
 }
 
 fn outcome(id: &str, checked: Result<(), VerifyError>) -> Outcome {
@@ -82,66 +77,42 @@ const TITLES: [(&str, &str); 18] = [
     ("T17", "platform is on the list of allowed ones"),
 ];
 
-struct Record {
-    rungs: Vec<RungOutcome>,
+/// T1, T2 or T16 failed while parsing; what came before it has passed.
+fn prepare_failed(ladder: &mut Ladder, refusal: &VerifyError) {
+    let failed = refusal.rung();
+    if failed != "T1" {
+        ladder.set("T1", Outcome::Passed);
+    }
+    ladder.set(failed, Outcome::Failed(refusal.reason()));
 }
 
-impl Record {
-    fn new() -> Self {
-        let rungs = TITLES
-            .iter()
-            .map(|&(id, title)| RungOutcome { id, title, outcome: before(id) })
-            .collect();
-        Self { rungs }
-    }
+/// Rungs that look at the quote alone.
+fn independent(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOptions) {
+    ladder.set("T7", outcome("T7", signatures::quote_signature(evidence)));
+    ladder.set("T9", outcome("T9", td::attributes(evidence, options).map(drop)));
+    ladder.set("T10", outcome("T10", td::xfam(evidence)));
+    ladder.set("T12", outcome("T12", td::service_td(evidence)));
+    event_log(ladder, evidence);
+    name_waivers(ladder, evidence, options);
+}
 
-    fn set(&mut self, id: &str, outcome: Outcome) {
-        if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.id == id) {
-            rung.outcome = outcome;
+/// T13, with the absence of a log named.
+fn event_log(ladder: &mut Ladder, evidence: &TdxEvidence) {
+    let outcome = match event_log::replay(evidence) {
+        Ok(EventLogClaims::Absent) => {
+            Outcome::NotApplicable("no event log came with the quote".to_owned())
         }
-    }
+        Ok(EventLogClaims::Replayed { .. }) => Outcome::Passed,
+        Err(refusal) => Outcome::Failed(refusal.reason()),
+    };
+    ladder.set("T13", outcome);
+}
 
-    /// T1, T2 or T16 failed while parsing; what came before it has passed.
-    fn prepare_failed(&mut self, refusal: &VerifyError) {
-        let failed = refusal.rung();
-        if failed != "T1" {
-            self.set("T1", Outcome::Passed);
-        }
-        self.set(failed, Outcome::Failed(refusal.reason()));
-    }
-
-    /// Rungs that look at the quote alone.
-    fn independent(&mut self, evidence: &TdxEvidence, options: &VerifyOptions) {
-        self.set("T7", outcome("T7", signatures::quote_signature(evidence)));
-        self.set("T9", outcome("T9", td::attributes(evidence, options).map(drop)));
-        self.set("T10", outcome("T10", td::xfam(evidence)));
-        self.set("T12", outcome("T12", td::service_td(evidence)));
-        self.event_log(evidence);
-        self.name_waivers(evidence, options);
-    }
-
-    /// T13, with the absence of a log named.
-    fn event_log(&mut self, evidence: &TdxEvidence) {
-        let outcome = match event_log::replay(evidence) {
-            Ok(EventLogClaims::Absent) => {
-                Outcome::NotApplicable("no event log came with the quote".to_owned())
-            }
-            Ok(EventLogClaims::Replayed { .. }) => Outcome::Passed,
-            Err(refusal) => Outcome::Failed(refusal.reason()),
-        };
-        self.set("T13", outcome);
-    }
-
-    /// T9 passed and would not have without an option that weakens it: the record says so.
-    fn name_waivers(&mut self, evidence: &TdxEvidence, options: &VerifyOptions) {
-        let strict = td::attributes(evidence, &VerifyOptions::default());
-        if let (Err(refusal), Ok(_)) = (strict, td::attributes(evidence, options)) {
-            self.set("T9", Outcome::Waived(refusal.reason()));
-        }
-    }
-
-    fn finish(self, claims: Option<Claims>) -> Ladder {
-        Ladder { rungs: self.rungs, claims }
+/// T9 passed and would not have without an option that weakens it: the record says so.
+fn name_waivers(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOptions) {
+    let strict = td::attributes(evidence, &VerifyOptions::default());
+    if let (Err(refusal), Ok(_)) = (strict, td::attributes(evidence, options)) {
+        ladder.set("T9", Outcome::Waived(refusal.reason()));
     }
 }
 
