@@ -14,6 +14,7 @@ use crate::key::{KeyError, KeyId, ModelId};
 use crate::manifest::{MacMismatch, ManifestError};
 use crate::path::{ModelPath, PathError};
 use crate::recipient::RecipientError;
+use crate::storage::StorageError;
 use crate::target::TargetError;
 
 /// The check that refused, in the order in which a reader makes them. The test vectors name it.
@@ -112,9 +113,19 @@ pub enum ObjectError {
     /// A chunk is not what was sealed at its place.
     #[error("a chunk was refused")]
     Chunk(#[from] ChunkError),
-    /// The bytes could not be read.
+    /// The bytes could not be had.
     #[error("the object could not be read")]
-    Read(#[source] io::Error),
+    Storage(#[source] StorageError),
+}
+
+impl From<StorageError> for ObjectError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Missing => Self::Missing,
+            StorageError::NotAFile => Self::NotAFile,
+            other => Self::Storage(other),
+        }
+    }
 }
 
 impl ObjectError {
@@ -125,7 +136,7 @@ impl ObjectError {
             Self::Commitment(_) => Layer::Commitment,
             Self::NotListed { .. } => Layer::Binding,
             Self::Chunk(_) => Layer::Chunk,
-            Self::Read(_) => Layer::Storage,
+            Self::Storage(_) => Layer::Storage,
         }
     }
 }
@@ -162,22 +173,22 @@ pub enum RequirementError {
 /// Why a sealed model was not opened. After it no plaintext of the model is in the target.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder or its manifest could not be read.
-    #[error("could not {action} `{path}`")]
+    /// The place or its manifest could not be read.
+    #[error("could not {action} `{location}`")]
     Storage {
         /// What was tried.
         action: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// What the system said.
+        /// On what: a path, or a URL without credentials.
+        location: String,
+        /// What the storage said.
         #[source]
-        source: io::Error,
+        source: StorageError,
     },
     /// `model.json` was refused before any key was used.
-    #[error("the manifest `{path}` was refused")]
+    #[error("the manifest `{location}` was refused")]
     Manifest {
-        /// The manifest.
-        path: PathBuf,
+        /// The manifest: a path, or a URL without credentials.
+        location: String,
         /// Why.
         #[source]
         source: ManifestError,
@@ -278,7 +289,7 @@ impl OpenError {
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Storage { .. } => "name the folder that holds `model.json` and make it readable",
+            Self::Storage { source, .. } => source.remedy(),
             Self::Manifest { source, .. } => source.remedy(),
             Self::NoRecipient { .. } => {
                 "ask for one of the listed keys, or add a recipient for this key to the manifest"
@@ -296,7 +307,7 @@ impl OpenError {
                 "point the configuration at the right model, or correct the required name or id"
             }
             Self::Object { source, .. } => match source {
-                ObjectError::Read(_) => "see the cause; opening may be tried again",
+                ObjectError::Storage(source) => source.remedy(),
                 _ => "the object was damaged or exchanged in storage; fetch the sealed model again",
             },
             Self::Format { source, .. } => source.remedy(),

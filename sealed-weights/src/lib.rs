@@ -16,7 +16,8 @@
 //! | [`key`], [`locked_memory`], [`recipient`] | keys, where they live, to whom they are sealed |
 //! | [`manifest`], [`path`] | `model.json`, names of files |
 //! | [`header`], [`c2sp`] | the layout of an object, and the standard's byte order |
-//! | [`seal`], [`open`], [`range`], [`target`] | the work |
+//! | [`storage`], [`target`] | where sealed models lie, and where plaintext may go |
+//! | [`seal`], [`open`], [`range`] | the work |
 //! | [`formats`] | what may be inside |
 //! | [`limits`], [`error`], [`progress`] | bounds, refusals, progress |
 //!
@@ -81,6 +82,7 @@ pub mod range;
 pub mod recipient;
 pub mod seal;
 mod source;
+pub mod storage;
 pub mod target;
 mod wipe;
 
@@ -95,4 +97,5 @@ pub use progress::{NoProgress, Progress};
 pub use range::RangeReader;
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealJob, SealOptions, SealReport};
+pub use storage::{FolderStorage, Storage, StorageError, StoredObject};
 pub use target::{SwapPolicy, TargetCheck, TargetError, TargetPolicy, wipe_target};

@@ -1,6 +1,6 @@
 //! One sealed object in storage, verified up to its chunks.
 //!
-//! In: the folder of the sealed model, an entry of an authentic manifest, the content key. Out: a
+//! In: the storage of the sealed model, an entry of an authentic manifest, the content key. Out: a
 //! [`SealedObject`] of which pieces can be opened; its length, header, commitment and tag table
 //! were checked, in that order, before the first. It writes nothing.
 //!
@@ -9,14 +9,7 @@
 //! storage does to them later has no effect.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
-
 use ring::digest;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::chunked::{CHUNK_LEN, MessageCipher, TAG_LEN};
 use crate::error::ObjectError;
@@ -25,10 +18,11 @@ use crate::key::{ContentKey, ModelId};
 use crate::limits::MAX_FILE_BYTES;
 use crate::manifest::{FileEntry, file_context};
 use crate::pieces::Piece;
+use crate::storage::{Storage, StoredObject};
 
 /// An object whose header and tag table belong to the manifest's entry.
 pub(crate) struct SealedObject {
-    file: File,
+    stored: Box<dyn StoredObject>,
     cipher: MessageCipher,
     layout: Layout,
 }
@@ -40,23 +34,20 @@ impl SealedObject {
     //= sealed-weights/SPEC.md#7.1
     //# A reader MUST make these checks before it opens the first chunk of an object.
     pub(crate) fn open(
-        folder: &OwnedFd,
+        storage: &dyn Storage,
         entry: &FileEntry,
         model_id: &ModelId,
         content_key: &ContentKey,
     ) -> Result<Self, ObjectError> {
-        let file = find(folder, &entry.path.object_name())?; // 1
+        let stored = storage.open(&entry.path.object_name())?; // 1
         let bound = HeaderError::PlaintextLen { expected: MAX_FILE_BYTES, got: entry.size };
         let layout = Layout::of(entry.size).ok_or(bound)?;
-        let metadata = file.metadata().map_err(ObjectError::Read)?;
-        if !metadata.is_file() {
-            return Err(ObjectError::NotAFile);
-        }
-        if metadata.len() != layout.object_len {
-            return Err(ObjectError::Length { expected: layout.object_len, got: metadata.len() }); // 2
+        if stored.len() != layout.object_len {
+            let (expected, got) = (layout.object_len, stored.len());
+            return Err(ObjectError::Length { expected, got }); // 2
         }
         let mut bytes = [0; CIPHERTEXT_AT as usize];
-        file.read_exact_at(&mut bytes, 0).map_err(ObjectError::Read)?;
+        stored.read_exact_at(0, &mut bytes)?;
         let header = Header::parse(&bytes)?; // 3
         if header.plaintext_len != entry.size {
             let (expected, got) = (entry.size, header.plaintext_len);
@@ -76,11 +67,12 @@ impl SealedObject {
                 return Err(ObjectError::NotListed { field }); // 5
             }
         }
-        verify_padding(&file, &layout)?; // 6
-        if tag_table_digest(&file, &layout).map_err(ObjectError::Read)? != entry.tag_table_sha256 {
+        verify_padding(stored.as_ref(), &layout)?; // 6
+        let digest = tag_table_digest(&layout, |at, part| stored.read_exact_at(at, part))?;
+        if digest != entry.tag_table_sha256 {
             return Err(ObjectError::NotListed { field: "tag table" }); // 7
         }
-        Ok(Self { file, cipher, layout })
+        Ok(Self { stored, cipher, layout })
     }
 
     /// Bytes of plaintext.
@@ -108,9 +100,9 @@ impl SealedObject {
         bytes: &mut [u8],
         tags: &mut [u8],
     ) -> Result<(), ObjectError> {
-        self.file.read_exact_at(bytes, CIPHERTEXT_AT + piece.offset).map_err(ObjectError::Read)?;
+        self.stored.read_exact_at(CIPHERTEXT_AT + piece.offset, bytes)?;
         let tags_at = self.layout.tag_table_at + piece.first_chunk * TAG_LEN as u64;
-        self.file.read_exact_at(tags, tags_at).map_err(ObjectError::Read)?;
+        self.stored.read_exact_at(tags_at, tags)?;
         let mut chunks = bytes.chunks_mut(CHUNK_LEN);
         for (index, tag) in (piece.first_chunk..).zip(tags.as_chunks::<TAG_LEN>().0) {
             // A file of a multiple of 16 KiB ends in a chunk of no bytes that has a tag all the same.
@@ -126,34 +118,11 @@ impl std::fmt::Debug for SealedObject {
     }
 }
 
-/// Opens an object below `folder` without following a link in any component.
-fn find(folder: &OwnedFd, name: &str) -> Result<File, ObjectError> {
-    let open = |folder: &OwnedFd, name: &str, flags: OFlags| {
-        // Non-blocking: a pipe in the place of an object must not stop the reader.
-        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::NOENT => ObjectError::Missing,
-            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => ObjectError::NotAFile,
-            other => ObjectError::Read(other.into()),
-        })
-    };
-    let mut parent: Option<OwnedFd> = None;
-    let mut components = name.split('/').peekable();
-    while let Some(component) = components.next() {
-        let at = parent.as_ref().unwrap_or(folder);
-        if components.peek().is_none() {
-            return open(at, component, OFlags::empty()).map(File::from);
-        }
-        parent = Some(open(at, component, OFlags::DIRECTORY)?);
-    }
-    Err(ObjectError::Missing)
-}
-
-fn verify_padding(file: &File, layout: &Layout) -> Result<(), ObjectError> {
+fn verify_padding(stored: &dyn StoredObject, layout: &Layout) -> Result<(), ObjectError> {
     let mut padding = [0; CIPHERTEXT_AT as usize];
     // Less than a page: from the end of the ciphertext to the next boundary.
     let (padding, _) = padding.split_at_mut(layout.padding_len() as usize);
-    file.read_exact_at(padding, CIPHERTEXT_AT + layout.plaintext_len).map_err(ObjectError::Read)?;
+    stored.read_exact_at(CIPHERTEXT_AT + layout.plaintext_len, padding)?;
     if padding.iter().any(|byte| *byte != 0) {
         return Err(ObjectError::Padding);
     }
@@ -161,14 +130,17 @@ fn verify_padding(file: &File, layout: &Layout) -> Result<(), ObjectError> {
 }
 
 /// SHA-256 of an object's tag table, read in parts of 64 KiB.
-pub(crate) fn tag_table_digest(file: &File, layout: &Layout) -> io::Result<[u8; 32]> {
+pub(crate) fn tag_table_digest<E>(
+    layout: &Layout,
+    read_exact_at: impl Fn(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<[u8; 32], E> {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = [0; 64 * 1024];
     let mut at = layout.tag_table_at;
     while at < layout.object_len {
         let len = usize::try_from(layout.object_len - at).unwrap_or(usize::MAX).min(buffer.len());
         let (part, _) = buffer.split_at_mut(len);
-        file.read_exact_at(part, at)?;
+        read_exact_at(at, part)?;
         context.update(part);
         at += len as u64;
     }

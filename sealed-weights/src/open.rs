@@ -1,6 +1,6 @@
 //! Opens a sealed model: from an allegation in storage to authentic plaintext in memory.
 //!
-//! In: a folder, a model key, requirements, a target. Out: [`SealedModel`] (parsed), then
+//! In: a sealed model's storage, a model key, requirements, a target. Out: [`SealedModel`] (parsed), then
 //! [`UnlockedModel`] (manifest authentic and as required), then [`OpenedModel`] (every chunk
 //! authentic, every format verified). Each is the only way to the next. Opening writes into a
 //! private folder of the target; a file gets its name when its last chunk is authentic, and the
@@ -10,14 +10,9 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use ring::digest;
-use rustix::fs::{Mode, OFlags};
 
 use crate::error::{OpenError, RequirementError};
 use crate::formats::{self, FormatError};
@@ -30,7 +25,9 @@ use crate::pieces::{self, Piece, PieceBuffer, Work};
 use crate::progress::Progress;
 use crate::range::RangeReader;
 use crate::recipient::Recipient;
+use crate::storage::{FolderStorage, Storage, StorageError};
 use crate::target::{Staging, SwapPolicy, Target, TargetError, TargetPolicy};
+use ring::digest;
 
 /// Memory for inodes and folders, and for what else is written meanwhile.
 const ROOM_MARGIN: u64 = 2 * 1024 * 1024;
@@ -74,40 +71,44 @@ impl Default for OpenOptions {
     }
 }
 
-/// A sealed model as it lies in its folder: parsed within bounds, not authenticated.
+/// A sealed model as it lies in storage: parsed within bounds, not authenticated.
 #[derive(Debug)]
 pub struct SealedModel {
-    folder: Arc<OwnedFd>,
+    storage: Arc<dyn Storage>,
     manifest: Manifest,
     manifest_digest: [u8; 32],
 }
 
 impl SealedModel {
-    /// Reads and parses `model.json`. Objects are looked for when they are opened.
+    /// Reads and parses `model.json` of a folder. Objects are looked for when they are opened.
     ///
     /// # Errors
     /// [`OpenError::Storage`], [`OpenError::Manifest`].
     pub fn load(folder: &Path) -> Result<Self, OpenError> {
-        let path = folder.join(MANIFEST_NAME);
-        let storage = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::Storage { action, path, source }
+        let storage = FolderStorage::new(folder).map_err(|source| OpenError::Storage {
+            action: "open the folder",
+            location: folder.display().to_string(),
+            source,
+        })?;
+        Self::load_from(Arc::new(storage))
+    }
+
+    /// As [`load`](Self::load), from wherever the sealed model lies. Blocking.
+    ///
+    /// # Errors
+    /// [`OpenError::Storage`], [`OpenError::Manifest`].
+    pub fn load_from(storage: Arc<dyn Storage>) -> Result<Self, OpenError> {
+        let location = format!("{}/{MANIFEST_NAME}", storage.location());
+        let parsed = match storage.read_small(MANIFEST_NAME, MAX_MANIFEST_BYTES) {
+            Ok(bytes) => Manifest::parse(&bytes).map(|manifest| (manifest, sha256(&bytes))),
+            Err(StorageError::TooLarge { got, .. }) => Err(ManifestError::TooLarge { got }),
+            Err(source) => {
+                return Err(OpenError::Storage { action: "read the manifest", location, source });
+            }
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(folder, flags, Mode::empty())
-            .map_err(|error| storage("open the folder", folder)(error.into()))?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&opened, MANIFEST_NAME, flags, Mode::empty())
-            .map(File::from)
-            .map_err(|error| storage("open the manifest", &path)(error.into()))?;
-        let mut bytes = Vec::new();
-        // One byte more than allowed tells a manifest that is too large from one that just fits.
-        file.take(MAX_MANIFEST_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(storage("read the manifest", &path))?;
-        let manifest =
-            Manifest::parse(&bytes).map_err(|source| OpenError::Manifest { path, source })?;
-        Ok(Self { folder: Arc::new(opened), manifest, manifest_digest: sha256(&bytes) })
+        let (manifest, manifest_digest) =
+            parsed.map_err(|source| OpenError::Manifest { location, source })?;
+        Ok(Self { storage, manifest, manifest_digest })
     }
 
     /// The name that the manifest claims.
@@ -193,7 +194,7 @@ impl Requirements {
 /// the right one and that the list of files is the owner's; it proves nothing about their bytes.
 #[derive(Debug)]
 pub struct UnlockedModel {
-    folder: Arc<OwnedFd>,
+    storage: Arc<dyn Storage>,
     manifest: Manifest,
     manifest_digest: [u8; 32],
     content_key: ContentKey,
@@ -202,7 +203,7 @@ pub struct UnlockedModel {
 impl UnlockedModel {
     fn assertion(sealed: &SealedModel, content_key: ContentKey) -> Self {
         Self {
-            folder: Arc::clone(&sealed.folder),
+            storage: Arc::clone(&sealed.storage),
             manifest: sealed.manifest.clone(),
             manifest_digest: sealed.manifest_digest,
             content_key,
@@ -305,8 +306,13 @@ impl UnlockedModel {
     }
 
     fn object(&self, entry: &FileEntry) -> Result<SealedObject, OpenError> {
-        SealedObject::open(&self.folder, entry, &self.manifest.model_id(), &self.content_key)
-            .map_err(|source| OpenError::Object { path: entry.path.clone(), source })
+        SealedObject::open(
+            self.storage.as_ref(),
+            entry,
+            &self.manifest.model_id(),
+            &self.content_key,
+        )
+        .map_err(|source| OpenError::Object { path: entry.path.clone(), source })
     }
 }
 

@@ -330,8 +330,9 @@ impl<'a> Work for Sealing<'a> {
     fn finish(&self, file: &SealingFile<'a>) -> Result<(), SealError> {
         file.source.verify_unchanged(&file.plaintext)?;
         file.object.sync_all().map_err(failure("write", &file.object_path))?;
-        let tag_table_sha256 = tag_table_digest(&file.object, &file.layout)
-            .map_err(failure("read", &file.object_path))?;
+        let tag_table_sha256 =
+            tag_table_digest(&file.layout, |at, part| file.object.read_exact_at(part, at))
+                .map_err(failure("read", &file.object_path))?;
         let entry = FileEntry {
             path: file.source.path.clone(),
             size: file.source.size,
