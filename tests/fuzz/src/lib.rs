@@ -46,6 +46,7 @@ targets! {
     kbs_evidence
     model_file
     model_path
+    model_signature
     ra_tls_certificate
     rcar_message
     reference_values
@@ -55,6 +56,7 @@ targets! {
     sealed_header
     sealed_manifest
     sealed_model
+    signature_trust_root
     snp_certificate_table
     snp_kbs_form
     snp_report

@@ -213,6 +213,7 @@ properties! {
     kbs_evidence
     model_file
     model_path
+    model_signature
     ra_tls_certificate
     rcar_message
     reference_values
@@ -222,6 +223,7 @@ properties! {
     sealed_header
     sealed_manifest
     sealed_model
+    signature_trust_root
     snp_certificate_table
     snp_kbs_form
     snp_report

@@ -1,5 +1,5 @@
-//! Dependencies run one way (docs/decisions/0001, 0007, 0008): the programs know the libraries, the two
-//! lower libraries know nobody, the client library and the one with the Rego interpreter know one of
+//! Dependencies run one way (docs/decisions/0001, 0007, 0008, 0014): the programs know the libraries, the
+//! three lower libraries know nobody, the client library and the one with the Rego interpreter know one of
 //! them, and nothing in the product knows `tests`, `examples` or `deploy`.
 
 use adyton_tcb::workspace_root;
@@ -9,9 +9,10 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-attestation", &[], &["adyton-fake-tee"]),
     ("adyton-sealed-weights", &[], &[]),
+    ("adyton-model-signature", &[], &[]),
     (
         "adyton-sidecar",
-        &["adyton-attestation", "adyton-sealed-weights"],
+        &["adyton-attestation", "adyton-model-signature", "adyton-sealed-weights"],
         &["adyton-fake-tee", "adyton-client"],
     ),
     ("adyton-rego", &["adyton-attestation"], &["adyton-fake-tee"]),
@@ -23,7 +24,13 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-client", &["adyton-attestation"], &["adyton-fake-tee"]),
     (
         "adyton-cli",
-        &["adyton-attestation", "adyton-rego", "adyton-sealed-weights", "adyton-client"],
+        &[
+            "adyton-attestation",
+            "adyton-rego",
+            "adyton-sealed-weights",
+            "adyton-model-signature",
+            "adyton-client",
+        ],
         &["adyton-fake-tee"],
     ),
     ("adyton-fake-tee", &[], &[]),
