@@ -240,6 +240,21 @@ pub enum OpenError {
         #[source]
         source: TargetError,
     },
+    /// What was staged belongs to another manifest than the one that was unlocked.
+    #[error("the staged model has the manifest {got}; expected {expected}")]
+    StagedAnother {
+        /// SHA-256 of the unlocked manifest, hexadecimal.
+        expected: String,
+        /// SHA-256 of the manifest by which it was staged.
+        got: String,
+    },
+    /// The threads that read the sealed model ended without a reason of the storage's.
+    #[error("the sealed model was not read to its end")]
+    StagingEnded {
+        /// What is known.
+        #[source]
+        source: io::Error,
+    },
     /// The manifest lists no such file.
     #[error("the model has no file `{path}`")]
     NoSuchFile {
@@ -281,7 +296,10 @@ impl OpenError {
             Self::Object { source, .. } => source.layer(),
             Self::Format { .. } => Layer::Format,
             Self::Target(_) | Self::NotWiped { .. } => Layer::Target,
-            Self::NoSuchFile { .. } | Self::Range { .. } => Layer::Request,
+            Self::StagingEnded { .. } => Layer::Storage,
+            Self::NoSuchFile { .. } | Self::Range { .. } | Self::StagedAnother { .. } => {
+                Layer::Request
+            }
             Self::Key(_) => Layer::Key,
         }
     }
@@ -313,6 +331,8 @@ impl OpenError {
             Self::Format { source, .. } => source.remedy(),
             Self::Target(source) => source.remedy(),
             Self::NotWiped { .. } => "restart the pod: that gives the memory back",
+            Self::StagedAnother { .. } => "stage the model that is to be opened, and nothing else",
+            Self::StagingEnded { .. } => "see the cause; opening may be tried again",
             Self::NoSuchFile { .. } => "list the files of the manifest",
             Self::Range { .. } => "ask for a range within the file",
         }

@@ -5,7 +5,9 @@
 //!  folder ──SealJob::new──▶ SealJob ──run(recipients)──▶ sealed folder
 //!
 //!  sealed folder ──SealedModel::load──▶ SealedModel        parsed, an allegation
+//!                 ──stage(target)─────▶ StagedModel        ciphertext on its way, an allegation
 //!                 ──unlock(ModelKey)──▶ UnlockedModel      manifest authentic and as required
+//!                 ──open_staged(…)────▶ OpenedModel        opened where it was staged
 //!                 ──open_into(target)──▶ OpenedModel       every chunk authentic, in memory
 //!                 ──reader(path)──────▶ RangeReader        authentic ranges, nothing kept
 //! ```
@@ -66,15 +68,20 @@
 pub mod c2sp;
 mod canonical;
 pub mod chunked;
+mod destination;
 pub mod error;
 pub mod formats;
 pub mod header;
+mod huge_pages;
 pub mod key;
 pub mod limits;
 pub mod locked_memory;
 pub mod manifest;
+mod mapped;
 mod object;
 pub mod open;
+mod opened;
+mod opening;
 pub mod path;
 mod pieces;
 pub mod progress;
@@ -82,16 +89,21 @@ pub mod range;
 pub mod recipient;
 pub mod seal;
 mod source;
+mod stage;
+mod staging_folder;
 pub mod storage;
 pub mod target;
 mod wipe;
 
+pub use destination::Placement;
 pub use error::{Layer, ObjectError, OpenError, RequirementError, SealError};
 pub use formats::{FileFormat, RiskyFormat};
+pub use huge_pages::HugePages;
 pub use key::{ContentKey, KeyError, KeyId, ModelId, ModelKey};
 pub use locked_memory::{LockedMemory, Protection, protection};
 pub use manifest::{FileEntry, Manifest, ManifestError};
-pub use open::{OpenOptions, OpenedModel, Requirements, SealedModel, UnlockedModel};
+pub use open::{OpenOptions, Requirements, SealedModel, UnlockedModel};
+pub use opened::{OpenedMemory, OpenedModel, StagedMemory, StagedModel};
 pub use path::ModelPath;
 pub use progress::{NoProgress, Progress};
 pub use range::RangeReader;

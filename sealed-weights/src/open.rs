@@ -2,36 +2,40 @@
 //!
 //! In: a sealed model's storage, a model key, requirements, a target. Out: [`SealedModel`] (parsed), then
 //! [`UnlockedModel`] (manifest authentic and as required), then [`OpenedModel`] (every chunk
-//! authentic, every format verified). Each is the only way to the next. Opening writes into a
+//! authentic, every format verified). Each is the only way to the next; [`StagedModel`], which may be made
+//! meanwhile, is a way to nothing by itself. Opening writes into a
 //! private folder of the target; a file gets its name when its last chunk is authentic, and the
 //! model appears as a whole. After any failure nothing of it is left.
 //!
 //! Against: everything that whoever stores the model can do to it, and plaintext on a disk.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use ring::digest;
+
+use crate::destination::{Destination, Placement};
 use crate::error::{OpenError, RequirementError};
-use crate::formats::{self, FormatError};
+use crate::header::{CIPHERTEXT_AT, Layout, PAGE};
 use crate::key::{ContentKey, ModelId, ModelKey};
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{FileEntry, Manifest, ManifestError};
 use crate::object::SealedObject;
+use crate::opened::{OpenedMemory, OpenedModel, StagedMemory, StagedModel};
+use crate::opening::{Direct, FromStaged, Opener, Stopped};
 use crate::path::MANIFEST_NAME;
-use crate::pieces::{self, Piece, PieceBuffer, Work};
-use crate::progress::Progress;
+use crate::pieces;
+use crate::progress::{NoProgress, Progress};
 use crate::range::RangeReader;
 use crate::recipient::Recipient;
+use crate::stage::Staged;
+use crate::staging_folder::StagingFolder;
 use crate::storage::{FolderStorage, Storage, StorageError};
-use crate::target::{Staging, SwapPolicy, Target, TargetError, TargetPolicy};
-use ring::digest;
+use crate::target::{SwapPolicy, Target, TargetPolicy, check_memory};
 
 /// Memory for inodes and folders, and for what else is written meanwhile.
 const ROOM_MARGIN: u64 = 2 * 1024 * 1024;
-const PAGE: u64 = 4096;
 
 /// What the caller requires of the model, beyond that it is authentic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,6 +61,8 @@ pub struct OpenOptions {
     pub file_mode: u32,
     /// Permission bits of the opened folders; 0o700 by default.
     pub folder_mode: u32,
+    /// How bytes get into files; for measurements.
+    pub placement: Placement,
 }
 
 impl Default for OpenOptions {
@@ -67,6 +73,7 @@ impl Default for OpenOptions {
             swap: SwapPolicy::Refuse,
             file_mode: 0o600,
             folder_mode: 0o700,
+            placement: Placement::Fastest,
         }
     }
 }
@@ -169,6 +176,81 @@ impl SealedModel {
     }
 }
 
+impl SealedModel {
+    /// Begins to read ciphertext to where `<target>/model` will lie, on threads of its own, and returns at
+    /// once. For while attestation and key release run: nothing of it is plaintext, trusted or named.
+    ///
+    /// `progress` is told of bytes that were read. Sizes are those that the manifest claims; what bounds them
+    /// is the target's room.
+    ///
+    /// # Errors
+    /// [`OpenError::Target`]: in use, left-overs that cannot be wiped, a model there already, not in
+    /// memory, swap, room. What goes wrong later is told by [`UnlockedModel::open_staged`].
+    //= sealed-weights/SPEC.md#7.4
+    //# A reader that stages MUST bound what it reads by the room of its target, and MUST NOT decide anything by what it read, before the manifest is authentic.
+    pub fn stage(
+        &self,
+        target: &Path,
+        options: &OpenOptions,
+        progress: Arc<dyn Progress + Send + Sync>,
+    ) -> Result<StagedModel, OpenError> {
+        let destination = folder_destination(target, options, required_bytes(&self.manifest))?;
+        self.begin_staging(destination, options, progress).map(StagedModel)
+    }
+
+    /// As [`stage`](Self::stage), into memory of this process that has no name at all.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage); of the target only swap and room.
+    pub fn stage_in_memory(
+        &self,
+        options: &OpenOptions,
+        progress: Arc<dyn Progress + Send + Sync>,
+    ) -> Result<StagedMemory, OpenError> {
+        check_memory(options.swap, required_bytes(&self.manifest))?;
+        let destination = Destination::in_memory(self.manifest.files().len());
+        self.begin_staging(destination, options, progress).map(StagedMemory)
+    }
+
+    fn begin_staging(
+        &self,
+        destination: Destination,
+        options: &OpenOptions,
+        progress: Arc<dyn Progress + Send + Sync>,
+    ) -> Result<Staged, OpenError> {
+        let (storage, manifest) = (Arc::clone(&self.storage), self.manifest.clone());
+        let (digest, threads) = (self.manifest_digest, options.threads);
+        Staged::begin(storage, manifest, digest, destination, threads, progress)
+    }
+}
+
+/// Takes the target, and a folder in it, after everything that stands against it was looked at.
+fn folder_destination(
+    target: &Path,
+    options: &OpenOptions,
+    required: u64,
+) -> Result<Destination, OpenError> {
+    let target = Target::acquire(target)?;
+    target.wipe_leftovers()?;
+    target.refuse_present_model()?;
+    let check = target.check()?;
+    check.enforce(options.filesystems, options.swap, required)?;
+    let folder = StagingFolder::create(Arc::new(target), options.folder_mode)?;
+    let huge = check.huge_pages.are_given();
+    Ok(Destination::in_folder(folder, options.placement, huge, options.file_mode))
+}
+
+/// Every file with its tag table, in whole pages.
+fn required_bytes(manifest: &Manifest) -> u64 {
+    let bodies = manifest.files().iter().filter_map(|file| Layout::of(file.size));
+    let bodies = bodies.map(|layout| (layout.object_len - CIPHERTEXT_AT).next_multiple_of(PAGE));
+    bodies.fold(ROOM_MARGIN, u64::saturating_add)
+}
+
+fn staging_ended() -> OpenError {
+    OpenError::StagingEnded { source: std::io::Error::other("nothing was staged any more") }
+}
+
 impl Requirements {
     fn verify(&self, manifest: &Manifest) -> Result<(), RequirementError> {
         if let Some(expected) = &self.name
@@ -222,8 +304,7 @@ impl UnlockedModel {
 
     /// Bytes of room that opening needs in the target, with page rounding and a margin.
     pub fn required_bytes(&self) -> u64 {
-        let files = self.manifest.files().iter();
-        files.map(|file| file.size.next_multiple_of(PAGE)).sum::<u64>() + ROOM_MARGIN
+        required_bytes(&self.manifest)
     }
 
     /// The content key, to make a recipient for another model key of it.
@@ -269,26 +350,131 @@ impl UnlockedModel {
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<OpenedModel, OpenError> {
-        let target = Target::acquire(target)?;
-        target.wipe_leftovers()?;
-        target.refuse_present_model()?;
-        target.check()?.enforce(options.filesystems, options.swap, self.required_bytes())?;
-        let staging = target.stage(options.folder_mode)?;
-        let guard = WipeUnlessPublished(Some(&staging));
-        let opening =
-            Opening { model: self, staging: &staging, progress, file_mode: options.file_mode };
-        progress.total(self.manifest.total_bytes());
-        let opened = pieces::run(&opening, options.threads).and_then(|()| Ok(staging.publish()?));
-        if let Err(first) = opened {
-            return Err(match guard.wipe() {
-                Ok(()) => first,
-                Err(source) => OpenError::NotWiped { first: Box::new(first), source },
-            });
+        let destination = folder_destination(target, options, self.required_bytes())?;
+        self.open_directly(destination, options, progress).and_then(|opened| self.publish(opened))
+    }
+
+    /// As [`open_into`](Self::open_into), into memory of this process that has no name at all.
+    ///
+    /// # Errors
+    /// As [`open_into`](Self::open_into); of the target only swap and room.
+    pub fn open_in_memory(
+        &self,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<OpenedMemory, OpenError> {
+        check_memory(options.swap, self.required_bytes())?;
+        let destination = Destination::in_memory(self.manifest.files().len());
+        self.open_directly(destination, options, progress).and_then(|opened| self.gather(opened))
+    }
+
+    /// Opens what [`SealedModel::stage`] has read, in place; waits for what it has still to read. All
+    /// checks are made on what was staged: storage is not asked again.
+    ///
+    /// # Errors
+    /// [`OpenError::StagedAnother`]; then for each file [`OpenError::Object`] and [`OpenError::Format`];
+    /// [`OpenError::Target`]; [`OpenError::NotWiped`] when plaintext could not be removed again.
+    pub fn open_staged(
+        &self,
+        staged: StagedModel,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<OpenedModel, OpenError> {
+        self.open_what_is_staged(staged.0, threads, progress)
+            .and_then(|opened| self.publish(opened))
+    }
+
+    /// As [`open_staged`](Self::open_staged), of what [`SealedModel::stage_in_memory`] has read.
+    ///
+    /// # Errors
+    /// As [`open_staged`](Self::open_staged).
+    pub fn open_staged_in_memory(
+        &self,
+        staged: StagedMemory,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<OpenedMemory, OpenError> {
+        self.open_what_is_staged(staged.0, threads, progress).and_then(|opened| self.gather(opened))
+    }
+
+    fn opener<'a>(
+        &'a self,
+        destination: &'a Destination,
+        progress: &'a dyn Progress,
+    ) -> Opener<'a> {
+        let Self { manifest, content_key, .. } = self;
+        Opener { manifest, content_key, destination, progress }
+    }
+
+    fn open_directly(
+        &self,
+        destination: Destination,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<Destination, OpenError> {
+        if self.storage.concurrency() > 0 {
+            // Reading takes more threads than opening: they go side by side.
+            let (storage, manifest) = (Arc::clone(&self.storage), self.manifest.clone());
+            let (digest, nobody) = (self.manifest_digest, Arc::new(NoProgress));
+            let staged =
+                Staged::begin(storage, manifest, digest, destination, options.threads, nobody)?;
+            return self.open_what_is_staged(staged, options.threads, progress);
         }
-        guard.published();
-        drop(staging);
+        progress.total(self.manifest.total_bytes());
+        let opener = self.opener(&destination, progress);
+        let direct = Direct { opener, storage: self.storage.as_ref() };
+        match pieces::run(&direct, options.threads) {
+            Ok(()) => Ok(destination),
+            Err(Stopped::Refused(error)) => Err(destination.wipe_after(error)),
+            Err(Stopped::StagingEnded) => Err(destination.wipe_after(staging_ended())),
+        }
+    }
+
+    fn open_what_is_staged(
+        &self,
+        staged: Staged,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Destination, OpenError> {
+        let opened = match staged.shared() {
+            Some(_) if staged.manifest_digest != self.manifest_digest => {
+                Err(Stopped::Refused(OpenError::StagedAnother {
+                    expected: hex::encode(self.manifest_digest),
+                    got: hex::encode(staged.manifest_digest),
+                }))
+            }
+            Some(shared) => {
+                progress.total(self.manifest.total_bytes());
+                let opener = self.opener(&shared.destination, progress);
+                pieces::run(&FromStaged { opener, staged: shared }, threads)
+            }
+            None => Err(Stopped::StagingEnded),
+        };
+        let (destination, failed) = staged.end();
+        let destination = destination.ok_or_else(staging_ended)?;
+        match opened {
+            Ok(()) => Ok(destination),
+            Err(Stopped::Refused(error)) => Err(destination.wipe_after(error)),
+            Err(Stopped::StagingEnded) => {
+                Err(destination.wipe_after(failed.unwrap_or_else(staging_ended)))
+            }
+        }
+    }
+
+    /// Gives a model whose every file is open its name.
+    fn publish(&self, destination: Destination) -> Result<OpenedModel, OpenError> {
+        let Destination::Folder { folder, .. } = &destination else { return Err(staging_ended()) };
+        if let Err(error) = folder.publish() {
+            return Err(destination.wipe_after(error.into()));
+        }
         let (files, bytes) = (self.manifest.files().len(), self.manifest.total_bytes());
-        Ok(OpenedModel::assertion(target, files, bytes))
+        Ok(OpenedModel::assertion(folder.target(), files, bytes))
+    }
+
+    fn gather(&self, destination: Destination) -> Result<OpenedMemory, OpenError> {
+        let regions = destination.into_regions().ok_or_else(staging_ended)?;
+        let entries = self.manifest.files().iter().map(|file| (file.path.clone(), file.size));
+        Ok(OpenedMemory::assertion(entries.zip(regions).collect()))
     }
 
     /// Reads ranges of one file without opening the rest: the S3 exposure, or a look at a header.
@@ -313,152 +499,6 @@ impl UnlockedModel {
             &self.content_key,
         )
         .map_err(|source| OpenError::Object { path: entry.path.clone(), source })
-    }
-}
-
-/// Wipes a staging folder on every way out but success, a panic of a worker included.
-struct WipeUnlessPublished<'a, 'b>(Option<&'a Staging<'b>>);
-
-impl WipeUnlessPublished<'_, '_> {
-    fn wipe(mut self) -> Result<(), TargetError> {
-        self.0.take().map_or(Ok(()), Staging::wipe)
-    }
-
-    fn published(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for WipeUnlessPublished<'_, '_> {
-    fn drop(&mut self) {
-        if let Some(staging) = self.0.take() {
-            // Only while a panic unwinds: there is nobody left to tell.
-            let _ = staging.wipe();
-        }
-    }
-}
-
-/// The opening of one model, as pieces for worker threads.
-struct Opening<'a> {
-    model: &'a UnlockedModel,
-    staging: &'a Staging<'a>,
-    progress: &'a dyn Progress,
-    file_mode: u32,
-}
-
-struct OpeningFile<'a> {
-    index: usize,
-    entry: &'a FileEntry,
-    object: SealedObject,
-    part: File,
-}
-
-impl<'a> Work for Opening<'a> {
-    type File = OpeningFile<'a>;
-    type Error = OpenError;
-
-    fn files(&self) -> usize {
-        self.model.manifest.files().len()
-    }
-
-    fn begin(&self, index: usize) -> Result<(OpeningFile<'a>, u64), OpenError> {
-        let missing = || OpenError::NoSuchFile { path: format!("number {index}") };
-        let entry = self.model.manifest.files().get(index).ok_or_else(missing)?;
-        let object = self.model.object(entry)?;
-        let part = self.staging.part(index)?;
-        Ok((OpeningFile { index, entry, object, part }, Piece::count(entry.size)))
-    }
-
-    fn piece(
-        &self,
-        file: &OpeningFile<'a>,
-        piece: u64,
-        buffer: &mut PieceBuffer,
-    ) -> Result<(), OpenError> {
-        let piece = Piece::of(file.entry.size, piece);
-        let (bytes, tags) = buffer.of(&piece);
-        file.object
-            .open_piece(&piece, bytes, tags)
-            .map_err(|source| OpenError::Object { path: file.entry.path.clone(), source })?;
-        file.part.write_all_at(bytes, piece.offset).map_err(|source| TargetError::Io {
-            action: "write the plaintext of",
-            path: file.entry.path.as_str().into(),
-            source,
-        })?;
-        self.progress.advance(piece.len as u64);
-        Ok(())
-    }
-
-    fn finish(&self, file: &OpeningFile<'a>) -> Result<(), OpenError> {
-        let contents = formats::OpenFile { file: &file.part, len: file.entry.size };
-        verify_format(file.entry, &contents, self.model.manifest.allowed_formats())?;
-        Ok(self.staging.name_part(file.index, &file.part, &file.entry.path, self.file_mode)?)
-    }
-}
-
-/// Refuses contents that are not what the manifest lists, or that it does not allow.
-//= sealed-weights/SPEC.md#7.3
-//# A reader MUST determine the format of a file from its path and plaintext before it exposes a byte of it, and refuse it if that is not the listed one.
-pub(crate) fn verify_format<R: formats::ReadAt + ?Sized>(
-    entry: &FileEntry,
-    contents: &R,
-    allowed: &[formats::RiskyFormat],
-) -> Result<(), OpenError> {
-    let refused = |source| OpenError::Format { path: entry.path.clone(), source };
-    let got = formats::inspect(&entry.path, contents, allowed).map_err(refused)?;
-    if got != entry.format {
-        return Err(refused(FormatError::Mismatch { expected: entry.format, got }));
-    }
-    Ok(())
-}
-
-/// Plaintext in the target: every chunk authenticated, every format verified.
-///
-/// It holds the target's lock. Dropping it wipes the plaintext as well as [`wipe`](Self::wipe) does,
-/// which also says when that fails: keep it for as long as the model is served.
-#[derive(Debug)]
-#[must_use = "dropping an opened model wipes it"]
-pub struct OpenedModel {
-    target: Option<Target>,
-    path: PathBuf,
-    files: usize,
-    bytes: u64,
-}
-
-impl OpenedModel {
-    fn assertion(target: Target, files: usize, bytes: u64) -> Self {
-        Self { path: target.model_path(), target: Some(target), files, bytes }
-    }
-
-    /// `<target>/model`.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Number of files.
-    pub fn files(&self) -> usize {
-        self.files
-    }
-
-    /// Bytes of plaintext.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Overwrites and removes the plaintext.
-    ///
-    /// # Errors
-    /// [`TargetError::Io`] with the first file that could not be overwritten or removed; the others are.
-    pub fn wipe(mut self) -> Result<(), TargetError> {
-        self.target.take().map_or(Ok(()), |target| target.wipe_model())
-    }
-}
-
-impl Drop for OpenedModel {
-    fn drop(&mut self) {
-        if let Some(target) = self.target.take() {
-            let _ = target.wipe_model();
-        }
     }
 }
 

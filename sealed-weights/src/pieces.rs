@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::chunked::{CHUNK_LEN, TAG_LEN};
 use crate::limits::MAX_THREADS;
+use crate::mapped::Window;
 
 /// Chunks of one piece.
 pub(crate) const CHUNKS_PER_PIECE: usize = 128;
@@ -28,13 +29,17 @@ pub(crate) struct PieceBuffer {
     raw: Zeroizing<Vec<u8>>,
     start: usize,
     tags: Vec<u8>,
+    window: Option<Window>,
 }
+
+/// A whole object of one piece: header, ciphertext, padding and tags.
+pub(crate) const WHOLE_LEN: usize = ALIGNMENT + PIECE_LEN + ALIGNMENT + CHUNKS_PER_PIECE * TAG_LEN;
 
 impl PieceBuffer {
     pub(crate) fn new() -> Self {
-        let raw = Zeroizing::new(vec![0; PIECE_LEN + ALIGNMENT]);
+        let raw = Zeroizing::new(vec![0; WHOLE_LEN + ALIGNMENT]);
         let start = raw.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { raw, start, tags: vec![0; CHUNKS_PER_PIECE * TAG_LEN] }
+        Self { raw, start, tags: vec![0; CHUNKS_PER_PIECE * TAG_LEN], window: None }
     }
 
     /// The first `len` bytes of the piece and as many tags as it has chunks.
@@ -43,6 +48,16 @@ impl PieceBuffer {
             &mut self.raw[self.start..self.start + piece.len],
             &mut self.tags[..piece.chunks * TAG_LEN],
         )
+    }
+
+    /// The first `len` bytes of the piece, and the worker's window on files.
+    pub(crate) fn bytes_and_window(&mut self, len: usize) -> (&mut [u8], &mut Option<Window>) {
+        (&mut self.raw[self.start..self.start + len], &mut self.window)
+    }
+
+    /// Room for a whole object of one piece; nothing for more than [`WHOLE_LEN`] bytes.
+    pub(crate) fn whole(&mut self, len: usize) -> Option<&mut [u8]> {
+        self.raw[self.start..self.start + WHOLE_LEN].get_mut(..len)
     }
 }
 

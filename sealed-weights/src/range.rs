@@ -17,7 +17,7 @@ use crate::error::{ObjectError, OpenError};
 use crate::formats::{ReadAt, RiskyFormat};
 use crate::manifest::FileEntry;
 use crate::object::SealedObject;
-use crate::open::verify_format;
+use crate::opening::verify_format;
 use crate::path::ModelPath;
 use crate::pieces::{CHUNKS_PER_PIECE, Piece};
 

@@ -23,6 +23,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// For messages: a path, or a URL without credentials.
     fn location(&self) -> String;
 
+    /// How many reads at once serve it best; 0 means as many as there are CPUs. Storage with more is
+    /// read by threads of its own, beside those that open.
+    fn concurrency(&self) -> usize {
+        0
+    }
+
     /// The whole of a small object (`model.json`, `model.sig`, `aibom.cdx.json`).
     ///
     /// # Errors

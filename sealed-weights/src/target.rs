@@ -7,16 +7,15 @@
 //! Against: a host that mounts a disk where memory was asked for, swap, a half-opened model left
 //! behind by a crash, symbolic links planted in the target.
 
-use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::path::ModelPath;
+use crate::huge_pages::{self, HugePages};
 use crate::wipe::wipe;
 
 /// Which file systems may receive plaintext.
@@ -132,18 +131,21 @@ pub struct TargetCheck {
     pub available_bytes: u64,
     /// An active swap device that could take pages of the target, if there is one.
     pub swap: Option<String>,
+    /// Whether opened files will lie in huge pages.
+    pub huge_pages: HugePages,
 }
 
 /// File systems whose contents live in memory only.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
+const SHMEM_ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
 /// The name of the opened model in its target.
 pub const MODEL_FOLDER: &str = "model";
-const MODEL_NAME: &CStr = c"model";
-const PARTS_NAME: &CStr = c"parts";
+pub(crate) const MODEL_NAME: &CStr = c"model";
 /// The prefix of folders in which models are being opened.
-const STAGING_PREFIX: &str = ".opening-";
+pub(crate) const STAGING_PREFIX: &str = ".opening-";
 
 impl TargetCheck {
     /// Asks the kernel.
@@ -173,10 +175,17 @@ impl TargetCheck {
             false => of_filesystem,
         };
         let device = rustix::fs::fstat(folder).map_err(|e| failed("look at")(e.into()))?.st_dev;
-        let never_swapped =
-            filesystem == RAMFS_MAGIC || is_noswap(&read("/proc/self/mountinfo"), device);
+        let mountinfo = read("/proc/self/mountinfo");
+        let never_swapped = filesystem == RAMFS_MAGIC || is_noswap(mountinfo.as_deref(), device);
         let swap = if never_swapped { None } else { first_swap(&read("/proc/swaps")) };
-        Ok(Self { path: target.to_owned(), filesystem, memory_backed, available_bytes, swap })
+        let huge_pages = match filesystem {
+            TMPFS_MAGIC => {
+                huge_pages::of_tmpfs(mountinfo.as_deref(), read(SHMEM_ENABLED).as_deref(), device)
+            }
+            _ => HugePages::Unknown,
+        };
+        let path = target.to_owned();
+        Ok(Self { path, filesystem, memory_backed, available_bytes, swap, huge_pages })
     }
 
     /// Decides whether `required` bytes of plaintext may be written there.
@@ -238,17 +247,23 @@ fn first_swap(swaps: &Option<String>) -> Option<String> {
     }
 }
 
-fn is_noswap(mountinfo: &Option<String>, device: u64) -> bool {
-    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    mountinfo.as_deref().is_some_and(|text| {
-        text.lines().any(|line| {
-            let mut words = line.split(' ');
-            words.nth(2) == Some(device.as_str())
-                && words
-                    .next_back()
-                    .is_some_and(|options| options.split(',').any(|o| o == "noswap"))
-        })
-    })
+fn is_noswap(mountinfo: Option<&str>, device: u64) -> bool {
+    mountinfo
+        .and_then(|text| huge_pages::super_options(text, device))
+        .is_some_and(|options| options.split(',').any(|option| option == "noswap"))
+}
+
+/// What a destination in anonymous memory must satisfy, as [`TargetCheck::enforce`] for a folder.
+pub(crate) fn check_memory(swap: SwapPolicy, required: u64) -> Result<(), TargetError> {
+    let check = TargetCheck {
+        path: "(anonymous memory)".into(),
+        filesystem: 0,
+        memory_backed: true,
+        available_bytes: free_memory(&read("/proc/meminfo")).unwrap_or(u64::MAX),
+        swap: first_swap(&read("/proc/swaps")),
+        huge_pages: HugePages::Unknown,
+    };
+    check.enforce(TargetPolicy::MemoryBackedOnly, swap, required)
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, TargetError> {
@@ -273,8 +288,8 @@ pub fn wipe_target(target: &Path) -> Result<(), TargetError> {
 /// A target folder that this process alone uses: the lock falls with the value, or the process.
 #[derive(Debug)]
 pub(crate) struct Target {
-    path: PathBuf,
-    folder: OwnedFd,
+    pub(crate) path: PathBuf,
+    pub(crate) folder: OwnedFd,
 }
 
 impl Target {
@@ -320,143 +335,9 @@ impl Target {
     pub(crate) fn wipe_model(&self) -> Result<(), TargetError> {
         wipe(&self.folder, MODEL_NAME, &self.model_path())
     }
-
-    /// A private folder for one opening.
-    pub(crate) fn stage(&self, folder_mode: u32) -> Result<Staging<'_>, TargetError> {
-        let random: [u8; 8] = crate::key::random().map_err(|error| TargetError::Io {
-            action: "choose a name in",
-            path: self.path.clone(),
-            source: io::Error::other(error),
-        })?;
-        let name =
-            CString::new(format!("{STAGING_PREFIX}{}", hex::encode(random))).map_err(|error| {
-                TargetError::Io {
-                    action: "choose a name in",
-                    path: self.path.clone(),
-                    source: error.into(),
-                }
-            })?;
-        let path = self.path.join(name.to_string_lossy().as_ref());
-        // Private until it is published: nobody else sees plaintext before it is authenticated.
-        let folder = make_folder(&self.folder, &name, 0o700, &path)?;
-        let parts = make_folder(&folder, PARTS_NAME, 0o700, &path)?;
-        let model = make_folder(&folder, MODEL_NAME, folder_mode, &path)?;
-        Ok(Staging { target: self, name, path, folder, parts, model, folder_mode })
-    }
 }
 
-/// `<target>/.opening-<random>/`: parts without names, and the files that are already authenticated.
-pub(crate) struct Staging<'a> {
-    target: &'a Target,
-    name: CString,
-    path: PathBuf,
-    folder: OwnedFd,
-    parts: OwnedFd,
-    model: OwnedFd,
-    folder_mode: u32,
-}
-
-impl Staging<'_> {
-    /// A new, empty file for plaintext that is not yet all authenticated.
-    pub(crate) fn part(&self, index: usize) -> Result<File, TargetError> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = index.to_string();
-        rustix::fs::openat(&self.parts, name.as_str(), flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(|error| failure("create a file in", &self.path, error))
-    }
-
-    /// Gives an authenticated part its name in the model.
-    pub(crate) fn name_part(
-        &self,
-        index: usize,
-        part: &File,
-        path: &ModelPath,
-        file_mode: u32,
-    ) -> Result<(), TargetError> {
-        let failed = |action| {
-            let path = self.target.model_path().join(path.as_str());
-            move |error: Errno| TargetError::Io { action, path, source: error.into() }
-        };
-        rustix::fs::fchmod(part, Mode::from_raw_mode(file_mode))
-            .map_err(failed("set the mode of"))?;
-        let mut folder = self.model.try_clone().map_err(|source| TargetError::Io {
-            action: "open the folder",
-            path: self.path.clone(),
-            source,
-        })?;
-        let mut components = path.as_str().split('/').peekable();
-        while let Some(component) = components.next() {
-            if components.peek().is_some() {
-                let name = CString::new(component).map_err(|_| failed("name")(Errno::INVAL))?;
-                folder = make_folder(&folder, &name, self.folder_mode, &self.path)?;
-            } else {
-                rustix::fs::renameat_with(
-                    &self.parts,
-                    index.to_string(),
-                    &folder,
-                    component,
-                    RenameFlags::NOREPLACE,
-                )
-                .map_err(failed("name"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the model appear under its name, as a whole.
-    pub(crate) fn publish(&self) -> Result<(), TargetError> {
-        let failed = |action| move |error| failure(action, &self.path, error);
-        rustix::fs::renameat_with(
-            &self.folder,
-            MODEL_NAME,
-            &self.target.folder,
-            MODEL_NAME,
-            RenameFlags::NOREPLACE,
-        )
-        .map_err(failed("publish the model from"))?;
-        let emptied =
-            rustix::fs::unlinkat(&self.folder, PARTS_NAME, AtFlags::REMOVEDIR).and_then(|()| {
-                rustix::fs::unlinkat(&self.target.folder, &self.name, AtFlags::REMOVEDIR)
-            });
-        emptied.map_err(|error| {
-            // Refused, so nothing may stay; the first failure is the one to tell of.
-            let _ = wipe(&self.target.folder, MODEL_NAME, &self.path);
-            failed("remove")(error)
-        })
-    }
-
-    /// Wipes everything that was written so far.
-    pub(crate) fn wipe(&self) -> Result<(), TargetError> {
-        wipe(&self.target.folder, &self.name, &self.path)
-    }
-}
-
-/// Makes a folder, or opens the one that is there; never through a link.
-fn make_folder(
-    parent: &OwnedFd,
-    name: &CStr,
-    mode: u32,
-    path: &Path,
-) -> Result<OwnedFd, TargetError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
-        Err(error) => return Err(failure("create a folder in", path, error)),
-    };
-    let folder = rustix::fs::openat(parent, name, flags, Mode::empty())
-        .map_err(|error| failure("open a folder in", path, error))?;
-    if made {
-        // After opening, so that the process's umask has no say.
-        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))
-            .map_err(|error| failure("set the mode of a folder in", path, error))?;
-    }
-    Ok(folder)
-}
-
-fn failure(action: &'static str, path: &Path, error: Errno) -> TargetError {
+pub(crate) fn failure(action: &'static str, path: &Path, error: Errno) -> TargetError {
     TargetError::Io { action, path: path.to_owned(), source: error.into() }
 }
 
@@ -471,6 +352,7 @@ mod tests {
             memory_backed: true,
             available_bytes: 1000,
             swap: None,
+            huge_pages: HugePages::Unknown,
         }
     }
 
@@ -525,8 +407,8 @@ mod tests {
         let meminfo = "MemTotal: 10 kB\nMemAvailable:    1024 kB\n";
         assert_eq!(free_memory(&Some(meminfo.into())), Some(1024 * 1024));
         let mounts = "36 25 0:31 / /dev/shm rw,nosuid - tmpfs tmpfs rw,noswap,size=1k\n";
-        assert!(is_noswap(&Some(mounts.into()), rustix::fs::makedev(0, 31)));
-        assert!(!is_noswap(&Some(mounts.into()), rustix::fs::makedev(0, 32)));
+        assert!(is_noswap(Some(mounts), rustix::fs::makedev(0, 31)));
+        assert!(!is_noswap(Some(mounts), rustix::fs::makedev(0, 32)));
     }
 
     #[test]

@@ -6,13 +6,14 @@ mod reference;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use adyton_sealed_weights::{
-    KeyId, Layer, ModelKey, NoProgress, ObjectError, OpenError, OpenOptions, Progress, Recipient,
-    Requirements, SealedModel, SwapPolicy, TargetError, TargetPolicy, wipe_target,
+    KeyId, Layer, ModelKey, NoProgress, ObjectError, OpenError, OpenOptions, Placement, Progress,
+    Recipient, Requirements, SealedModel, SwapPolicy, TargetError, TargetPolicy, wipe_target,
 };
 use fixture::{Model, contents, insecure, model_key, open_refused};
 use proptest::prelude::*;
@@ -333,12 +334,12 @@ fn a_panic_while_opening_leaves_the_target_empty() {
 }
 
 /// Fills the file system that the target is on when the first piece has been written.
-struct Fills<'a> {
-    target: &'a Path,
+struct Fills {
+    target: PathBuf,
     filled: AtomicBool,
 }
 
-impl Progress for Fills<'_> {
+impl Progress for Fills {
     fn total(&self, _: u64) {}
     fn advance(&self, _: u64) {
         if !self.filled.swap(true, Ordering::SeqCst) {
@@ -359,16 +360,28 @@ fn a_target_that_fills_up_while_opening_is_left_without_plaintext() {
     if let Some(target) = std::env::var_os(INSIDE) {
         let target = Path::new(&target);
         let model = Model::seal(&[("a", &contents(16_000_000))]);
-        let progress = Fills { target, filled: AtomicBool::new(false) };
-        let options = OpenOptions { threads: 1, ..insecure() };
-        let error = model.unlock().open_with(target, &options, &progress).unwrap_err();
-        let OpenError::Target(TargetError::Io { source, .. }) = &error else {
-            panic!("expected a failed write, got {error:?}")
-        };
-        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-        assert_eq!(entries(target), 1, "only the filler is left");
-        let tight = model.unlock().open_with(target, &options, &NoProgress).unwrap_err();
-        assert!(matches!(tight, OpenError::Target(TargetError::NoRoom { .. })), "{tight:?}");
+        for placement in [Placement::Buffered, Placement::Mapped] {
+            let options = OpenOptions { threads: 1, placement, ..insecure() };
+            let fills = || Fills { target: target.to_owned(), filled: AtomicBool::new(false) };
+            let full = |error: OpenError| {
+                let OpenError::Target(TargetError::Io { source, .. }) = &error else {
+                    panic!("expected a failed write, got {error:?}")
+                };
+                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+                assert_eq!(entries(target), 1, "only the filler is left");
+                let tight = model.unlock().open_with(target, &options, &NoProgress).unwrap_err();
+                assert!(
+                    matches!(tight, OpenError::Target(TargetError::NoRoom { .. })),
+                    "{tight:?}"
+                );
+                fs::remove_file(target.join("filler")).unwrap();
+            };
+            let unlocked = model.unlock();
+            full(unlocked.open_with(target, &options, &fills()).unwrap_err());
+            let sealed = SealedModel::load(&model.path()).unwrap();
+            let staged = sealed.stage(target, &options, Arc::new(fills())).unwrap();
+            full(unlocked.open_staged(staged, 1, &NoProgress).unwrap_err());
+        }
         println!("ran in a namespace of its own");
         return;
     }
@@ -419,7 +432,7 @@ proptest! {
             }
         });
         prop_assume!(inside);
-        let layer = model.refusal().layer();
+        let layer = model.refusal_by(at).layer();
         prop_assert!(
             matches!(layer, Layer::Header | Layer::Commitment | Layer::Binding | Layer::Chunk),
             "{layer}"

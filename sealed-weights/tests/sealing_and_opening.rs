@@ -2,8 +2,10 @@
 
 mod fixture;
 
+use std::sync::Arc;
+
 use adyton_sealed_weights::{NoProgress, OpenOptions, Requirements, SealedModel, TargetPolicy};
-use fixture::{Model, contents, insecure};
+use fixture::{Model, WAYS, contents, insecure, open_by};
 
 /// Around every boundary: empty, one chunk, several, a piece of 2 MiB and beyond.
 const SIZES: [usize; 11] = [
@@ -45,6 +47,49 @@ fn every_size_around_a_boundary_opens_to_the_same_bytes() {
         }
         opened.wipe().unwrap();
         assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn every_way_and_every_placement_opens_to_the_same_bytes() {
+    let model = model();
+    let sealed = SealedModel::load(&model.path()).unwrap();
+    let requirements = Requirements::default();
+    // On a disk and in memory: a file system may round holes and mappings in its own way.
+    for root in [std::env::temp_dir(), "/dev/shm".into()] {
+        let Ok(target) = tempfile::tempdir_in(&root) else { continue };
+        for (way, placement) in WAYS {
+            let options = OpenOptions { placement, ..insecure() };
+            let key = fixture::model_key();
+            let opened =
+                open_by(way, &sealed, target.path(), &key, &requirements, &options, &NoProgress)
+                    .unwrap();
+            for size in SIZES {
+                let bytes = std::fs::read(opened.path().join(format!("sub/{size}.dat"))).unwrap();
+                assert!(bytes == contents(size), "{way:?} {placement:?} {size}");
+            }
+            opened.wipe().unwrap();
+            assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_model_in_memory_has_the_same_bytes() {
+    let model = model();
+    let unlocked = model.unlock();
+    let sealed = SealedModel::load(&model.path()).unwrap();
+    let staged = sealed.stage_in_memory(&insecure(), Arc::new(NoProgress)).unwrap();
+    for opened in [
+        unlocked.open_in_memory(&insecure(), &NoProgress).unwrap(),
+        unlocked.open_staged_in_memory(staged, 2, &NoProgress).unwrap(),
+    ] {
+        assert_eq!(opened.paths().count(), SIZES.len());
+        assert_eq!(opened.bytes(), SIZES.iter().sum::<usize>() as u64);
+        for size in SIZES {
+            assert!(opened.file(&format!("sub/{size}.dat")) == Some(&contents(size)[..]), "{size}");
+        }
+        assert_eq!(opened.file("sub/none"), None);
     }
 }
 
