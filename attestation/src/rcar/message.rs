@@ -280,12 +280,18 @@ pub(crate) fn bounded_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn refuse_structure(message: &'static str, body: &[u8]) -> Result<(), RcarError> {
-    let (containers, elements) = structure(body);
-    for (got, limit) in [(containers, MAX_CONTAINERS), (elements, MAX_ELEMENTS)] {
-        if got > limit {
-            return Err(RcarError::TooManyMembers { message, got, limit });
-        }
+/// As every body of RCAR: bounded in what it would become in memory.
+pub(super) fn refuse_structure(message: &'static str, body: &[u8]) -> Result<(), RcarError> {
+    match excess_of_structure(body) {
+        None => Ok(()),
+        Some((got, limit)) => Err(RcarError::TooManyMembers { message, got, limit }),
     }
-    Ok(())
+}
+
+/// How many containers or elements a JSON text has and how many it may have, when it has too many.
+pub(crate) fn excess_of_structure(json: &[u8]) -> Option<(usize, usize)> {
+    let (containers, elements) = structure(json);
+    [(containers, MAX_CONTAINERS), (elements, MAX_ELEMENTS)]
+        .into_iter()
+        .find(|(got, limit)| got > limit)
 }

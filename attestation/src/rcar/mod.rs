@@ -34,11 +34,11 @@ mod tests;
 
 pub use client::{Attested, AwaitingChallenge, AwaitingEvidence, AwaitingToken, RcarClient};
 pub use jwe::{JweError, JweExtras, ResourceBinding, Unwrapped};
-pub(crate) use message::bounded_json;
 pub use message::{
     AttestResponse, Attestation, ChallengeMessage, ErrorInformation, InitData, JweResponse,
     Request, RuntimeData, TeeEvidence,
 };
+pub(crate) use message::{bounded_json, excess_of_structure};
 pub use resource::{ResourcePath, ResourcePathError};
 pub use server::{AwaitingAttestation, Presented, on_request};
 pub use tee_key::{TeeKeyError, TeeKeyPair, TeePublicKey};

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 
 use super::canonical::{device_nonce, primary_report_data};
-use super::message::{Attestation, ChallengeMessage, InitData, Request};
+use super::message::{Attestation, ChallengeMessage, InitData, Request, refuse_structure};
 use super::tee_key::TeePublicKey;
 use super::{PROTOCOL_VERSION, RcarError};
 use crate::binding::ReportData;
@@ -84,7 +84,7 @@ impl AwaitingAttestation {
     ///
     /// # Errors
     /// In this order: [`RcarError::Nonce`], [`RcarError::AdditionalEvidence`],
-    /// [`RcarError::DeviceKind`], [`RcarError::DeviceEvidence`], [`RcarError::InitData`],
+    /// [`RcarError::TooManyMembers`], [`RcarError::DeviceKind`], [`RcarError::DeviceEvidence`], [`RcarError::InitData`],
     /// [`RcarError::Evidence`].
     pub fn on_attestation(self, attestation: &Attestation) -> Result<Presented, RcarError> {
         //= attestation/SPEC.md#3.1
@@ -123,6 +123,8 @@ fn devices(additional: &str) -> Result<Vec<GpuEvidence>, RcarError> {
     if additional.len() > MAX_EVIDENCE_FILE_LEN {
         return Err(RcarError::AdditionalEvidence);
     }
+    // In the body it is one string, so the body's own count has not seen what is inside.
+    refuse_structure("additional_evidence", additional.as_bytes())?;
     let kinds: Map<String, Value> =
         serde_json::from_str(additional).map_err(|_| RcarError::AdditionalEvidence)?;
     if let Some(other) = kinds.keys().find(|kind| *kind != "nvidia") {

@@ -7,7 +7,7 @@ use super::pair;
 use crate::challenge::Nonce;
 use crate::evidence::{EvidenceError, Tee, UnsupportedTee};
 use crate::rcar::canonical::{device_runtime_data, primary_runtime_data};
-use crate::rcar::limits::MAX_NONCE_TEXT;
+use crate::rcar::limits::{MAX_CONTAINERS, MAX_ELEMENTS, MAX_NONCE_TEXT};
 use crate::rcar::{
     AttestResponse, Attestation, AwaitingAttestation, ChallengeMessage, InitData, JweExtras,
     RcarClient, RcarError, Request, ResourcePath, jwe, on_request,
@@ -189,6 +189,27 @@ fn evidence_of_devices_that_nobody_verifies_is_refused_rather_than_ignored() {
             other => panic!("{text}: {other:?}"),
         };
         assert_eq!(kind, refused, "{text}");
+    }
+}
+
+#[test]
+fn evidence_of_devices_that_would_fill_the_memory_is_refused_before_it_is_read() {
+    for (element, count, limit) in
+        [("{}", MAX_CONTAINERS, MAX_CONTAINERS), ("0", MAX_ELEMENTS + 2, MAX_ELEMENTS)]
+    {
+        let (mut sent, server) = attestation();
+        let elements = vec![element; count].join(",");
+        sent.tee_evidence.additional_evidence = format!("{{\"nvidia\":[{elements}]}}");
+        // Within the bounds of the body, in which it is one string.
+        let arrived = over_the_wire(&sent);
+        assert!(
+            matches!(
+                server.on_attestation(&arrived),
+                Err(RcarError::TooManyMembers { message: "additional_evidence", limit: l, .. })
+                    if l == limit
+            ),
+            "{element}"
+        );
     }
 }
 
