@@ -153,6 +153,15 @@ pub enum ReportError {
         /// The bound in bytes.
         limit: usize,
     },
+    /// It has more objects, arrays or elements than any report needs, and was not parsed: each may
+    /// become a hundred times its own length.
+    #[error("the report has {got} objects, arrays or elements, allowed are {limit}")]
+    TooManyMembers {
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// It is not JSON with the members of a report.
     #[error("the report is malformed")]
     Json(#[source] serde_json::Error),
@@ -193,7 +202,8 @@ impl AttestationReport {
     /// Parses the body of the answer.
     ///
     /// # Errors
-    /// [`ReportError::TooLong`], [`Json`](ReportError::Json), [`Version`](ReportError::Version).
+    /// [`ReportError::TooLong`], [`TooManyMembers`](ReportError::TooManyMembers),
+    /// [`Json`](ReportError::Json), [`Version`](ReportError::Version).
     pub fn parse(body: &[u8]) -> Result<Self, ReportError> {
         /// Looked at first: another version may have other members.
         #[derive(Deserialize)]
@@ -202,6 +212,9 @@ impl AttestationReport {
         }
         if body.len() > MAX_EVIDENCE_FILE_LEN {
             return Err(ReportError::TooLong { got: body.len(), limit: MAX_EVIDENCE_FILE_LEN });
+        }
+        if let Some((got, limit)) = crate::rcar::excess_of_structure(body) {
+            return Err(ReportError::TooManyMembers { got, limit });
         }
         let head: Head = serde_json::from_slice(body).map_err(ReportError::Json)?;
         if head.version != REPORT_VERSION {
@@ -293,6 +306,13 @@ impl ReportError {
                 "report",
                 format!("at most {limit} bytes"),
                 format!("{got} bytes"),
+                MALFORMED,
+            ),
+            Self::TooManyMembers { got, limit } => one(
+                "report.too-many-members",
+                "report",
+                format!("at most {limit} objects, arrays or elements"),
+                got.to_string(),
                 MALFORMED,
             ),
             Self::Json(error) => one(

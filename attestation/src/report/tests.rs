@@ -231,12 +231,19 @@ fn malformed_reports_are_refused() {
 fn a_report_beyond_the_bound_is_not_parsed() {
     let body = vec![b' '; MAX_EVIDENCE_FILE_LEN + 1];
     assert!(matches!(AttestationReport::parse(&body), Err(ReportError::TooLong { .. })));
+    // Within the length, and a hundred times that in memory.
+    let objects = vec!["{}"; crate::rcar::limits::MAX_CONTAINERS].join(",");
+    let mut report = serde_json::to_value(report(ChannelBinding::Certificate)).unwrap();
+    report["evidence"] = serde_json::from_str(&format!("[{objects}]")).unwrap();
+    let refused = AttestationReport::parse(report.to_string().as_bytes());
+    assert!(matches!(refused, Err(ReportError::TooManyMembers { .. })));
 }
 
 #[test]
 fn every_refusal_has_a_reason_with_a_remedy() {
     let refusals = [
         ReportError::TooLong { got: 2, limit: 1 },
+        ReportError::TooManyMembers { got: 2, limit: 1 },
         AttestationReport::parse(b"{").unwrap_err(),
         ReportError::Version { got: 2 },
         ReportError::Nonce,
