@@ -115,8 +115,9 @@ pub enum TdGeneration {
     Td10,
     /// TDX 1.5, 648 bytes.
     Td15(Td15Fields),
-    /// TDX 1.5 with extensions, 885 bytes. The extension is part of the signed bytes and of no claim.
-    Td15Ex(Td15Fields),
+    /// TDX 1.5 with extensions, 885 bytes. The rest of the extension is part of the signed bytes and of
+    /// no claim.
+    Td15Ex(Td15Fields, Td15ExFields),
 }
 
 /// Bytes 584–647 of a TDX 1.5 body.
@@ -126,6 +127,15 @@ pub struct Td15Fields {
     pub tee_tcb_svn2: TeeTcbSvn,
     /// Measurement of the service TDs that may reach into this one; zero when there are none.
     pub mrservicetd: Measurement,
+}
+
+/// What bytes 648–884 of a TDX 1.5 body with extensions say about service TDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Td15ExFields {
+    /// Measurement of the service TDs that were bound when the TD was created.
+    pub initial_service_td: Measurement,
+    /// Measurement of the service TDs that are bound now: unlike `mrservicetd` it shows later bindings.
+    pub current_service_td: Measurement,
 }
 
 /// The signature part of a quote.
@@ -151,8 +161,19 @@ impl TdGeneration {
     pub fn td15(&self) -> Option<&Td15Fields> {
         match self {
             Self::Td10 => None,
-            Self::Td15(fields) | Self::Td15Ex(fields) => Some(fields),
+            Self::Td15(fields) | Self::Td15Ex(fields, _) => Some(fields),
         }
+    }
+
+    /// Every measurement of service TDs that the body has; zeros when none is bound.
+    pub fn service_tds(&self) -> impl Iterator<Item = Measurement> {
+        let (created, later) = match self {
+            Self::Td10 => (None, None),
+            Self::Td15(fields) => (Some(fields), None),
+            Self::Td15Ex(fields, more) => (Some(fields), Some(more)),
+        };
+        let later = later.map(|more| [more.initial_service_td, more.current_service_td]);
+        created.map(|fields| fields.mrservicetd).into_iter().chain(later.into_iter().flatten())
     }
 }
 
@@ -298,9 +319,7 @@ impl TdBody {
                 BodyType::Td10 => TdGeneration::Td10,
                 BodyType::Td15 => TdGeneration::Td15(Td15Fields::read(input)?),
                 BodyType::Td15Ex => {
-                    let fields = Td15Fields::read(input)?;
-                    let _extension: [u8; 237] = input.array("TD 1.5 extension")?;
-                    TdGeneration::Td15Ex(fields)
+                    TdGeneration::Td15Ex(Td15Fields::read(input)?, Td15ExFields::read(input)?)
                 }
             },
         })
@@ -313,6 +332,21 @@ impl Td15Fields {
             tee_tcb_svn2: TeeTcbSvn(input.array("TEE_TCB_SVN2")?),
             mrservicetd: Measurement(input.array("MRSERVICETD")?),
         })
+    }
+}
+
+impl Td15ExFields {
+    /// Intel `sgx_quote_5.h`, `sgx_report2_body_v1_5_ex_t`.
+    fn read(input: &mut Reader<'_>) -> Result<Self, EvidenceError> {
+        const FIELD: &str = "TD 1.5 extension";
+        // VMID, TD id, digest of the devices.
+        let _identity: [u8; 1 + 32 + 48] = input.array(FIELD)?;
+        let initial_service_td = Measurement(input.array(FIELD)?);
+        // Its attributes; CPUSVN, TEE_TCB_SVN and FMSPC of the TD's creation.
+        let _at_creation: [u8; 8 + 16 + 16 + 12] = input.array(FIELD)?;
+        let current_service_td = Measurement(input.array(FIELD)?);
+        let _attributes: [u8; 8] = input.array(FIELD)?;
+        Ok(Self { initial_service_td, current_service_td })
     }
 }
 

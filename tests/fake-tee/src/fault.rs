@@ -171,6 +171,8 @@ faults! {
         "MRSEAM differs from the default TDX module's."
     Evidence "service-td" ServiceTd
         "Quote v5 of a TD bound to a service TD."
+    Evidence "later-service-td" LaterServiceTd
+        "Quote v5 of a TD that was bound to a service TD after its creation."
 
     // Freshness and binding.
     Evidence "wrong-report-data" WrongReportData

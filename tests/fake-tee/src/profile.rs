@@ -67,6 +67,8 @@ pub struct TdProfile {
     pub tee_tcb_svn2: [u8; 16],
     /// Service TD binding; TDX 1.5 reports only.
     pub mrservicetd: [u8; 48],
+    /// Service TD binding as it is now; TDX 1.5 reports with extensions only.
+    pub current_service_td: [u8; 48],
     /// Pads the quote with zeros to this many bytes, as one cloud does (8000); 0 pads nothing.
     pub pad_to: usize,
 }
@@ -92,6 +94,7 @@ impl Default for TdProfile {
             rtmrs: [measured("rtmr0"), measured("rtmr1"), measured("rtmr2"), measured("rtmr3")],
             tee_tcb_svn2: tcb::TEE_TCB_SVN,
             mrservicetd: [0; 48],
+            current_service_td: [0; 48],
             pad_to: 0,
         }
     }
@@ -129,6 +132,10 @@ impl TdProfile {
                 self.format = QuoteFormat::V5Td15;
                 self.mrservicetd = another(&self.mrservicetd);
             }
+            Fault::LaterServiceTd => {
+                self.format = QuoteFormat::V5Td15Ex;
+                self.current_service_td = another(&self.current_service_td);
+            }
             _ => {}
         }
     }
@@ -163,8 +170,9 @@ impl TdProfile {
             report.extend(self.tee_tcb_svn);
             report.extend(tcb::FMSPC);
             report.extend([0; 6]);
-            // Service TDs now: none.
-            report.extend([0; 48 + 8]);
+            // Service TDs now, and their attributes.
+            report.extend(self.current_service_td);
+            report.extend([0; 8]);
         }
         report
     }

@@ -75,6 +75,8 @@ fn expected(fault: Fault) -> Verdict {
         Fault::OtherOwner => Unnoticed,
         Fault::OtherSeam => Unnoticed,
         Fault::ServiceTd => Refused("Invalid MR service TD"),
+        // It looks at the binding of the TD's creation alone.
+        Fault::LaterServiceTd => Unnoticed,
         Fault::WrongReportData => Unnoticed,
         Fault::WrongReportDataTail => Unnoticed,
         Fault::MalformedEvidence => Unnoticed,

@@ -74,12 +74,12 @@ pub(super) fn xfam(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// T12: no other TD was bound to this one, from where it could be reached.
+/// T12: no other TD was bound to this one, from where it could be reached, neither at its creation nor
+/// later.
 pub(super) fn service_td(evidence: &TdxEvidence) -> Result<(), VerifyError> {
-    match evidence.quote().body.generation.td15() {
-        Some(fields) if !fields.mrservicetd.is_zero() => {
-            Err(VerifyError::ServiceTd { got: fields.mrservicetd })
-        }
-        _ => Ok(()),
+    let mut bound = evidence.quote().body.generation.service_tds();
+    match bound.find(|measurement| !measurement.is_zero()) {
+        Some(got) => Err(VerifyError::ServiceTd { got }),
+        None => Ok(()),
     }
 }
