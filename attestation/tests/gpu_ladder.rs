@@ -69,6 +69,8 @@ fn each_fault_has_the_code_of_what_is_wrong() {
         (F::OtherRoot, "gpu.chain"),
         (F::ExpiredLeaf, "gpu.chain"),
         (F::IntermediateIsNoCa, "gpu.chain"),
+        (F::CriticalExtension, "gpu.chain"),
+        (F::IntermediateForListsOnly, "gpu.chain"),
         (F::OtherIdentity, "gpu.chain.identity"),
         (F::NoFirmwareId, "gpu.chain.member"),
         (F::FlippedMeasurement, "gpu.report.signature"),

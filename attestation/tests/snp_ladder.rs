@@ -219,6 +219,8 @@ fn an_unusable_list_may_be_waived_and_a_revoked_key_may_not() {
         SnpFault::TamperedList,
         SnpFault::ListOfOtherRoot,
         SnpFault::Pkcs1List,
+        SnpFault::PartialList,
+        SnpFault::ListOfTwoAlgorithms,
         SnpFault::RevokedAsk,
     ] {
         let evidence = evidence(&machine, &SnpProfile::default(), None).expect("a report");

@@ -351,6 +351,8 @@ impl Chain {
             current.within_validity(now)?;
             if current.issuer() == anchor.subject() {
                 current.signed_by(anchor, signatures)?;
+                // RFC 5280 leaves the dates of an anchor to the reader. Vendors end their roots, too.
+                anchor.within_validity(now)?;
                 return Ok(intermediates);
             }
             let next = self
@@ -534,3 +536,6 @@ fn unix_time(time: &x509_cert::time::Time) -> UnixTime {
 fn shortened(name: &Name) -> String {
     name.to_string().chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,10 @@ pub enum GpuFault {
     NoFirmwareId,
     /// G2: an intermediate is no CA.
     IntermediateIsNoCa,
+    /// G2: the leaf has a critical extension that nobody knows.
+    CriticalExtension,
+    /// G2: an intermediate's key is for signing lists alone.
+    IntermediateForListsOnly,
     /// G3: one bit of a measurement was flipped after signing.
     FlippedMeasurement,
     /// G3: another key signed.
@@ -69,7 +73,7 @@ pub enum GpuFault {
 
 impl GpuFault {
     /// Every fault with the rung that it fails.
-    pub const ALL: [(Self, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::OtherArchitecture, "G1"),
         (Self::SpdmVersion, "G1"),
         (Self::Truncated, "G1"),
@@ -80,6 +84,8 @@ impl GpuFault {
         (Self::OtherIdentity, "G2"),
         (Self::NoFirmwareId, "G2"),
         (Self::IntermediateIsNoCa, "G2"),
+        (Self::CriticalExtension, "G2"),
+        (Self::IntermediateForListsOnly, "G2"),
         (Self::FlippedMeasurement, "G3"),
         (Self::OtherKey, "G3"),
         (Self::OtherFirmwareId, "G4"),
@@ -129,7 +135,11 @@ impl FakeGpu {
             true => "NVIDIA LS_10 Provisioner ICA 1",
             false => "NVIDIA GH100 Provisioner ICA 1",
         };
-        let middle = if is(GpuFault::IntermediateIsNoCa) { Shape::Leaf } else { Shape::Ca };
+        let middle = match fault {
+            Some(GpuFault::IntermediateIsNoCa) => Shape::Leaf,
+            Some(GpuFault::IntermediateForListsOnly) => Shape::CaForLists,
+            _ => Shape::Ca,
+        };
         let identity = node("NVIDIA GH100 Identity", None, self.born, Shape::Ca, Some(root));
         let provisioner = node(provisioner_name, None, self.born, middle, Some(&identity));
         let chip = Some("4F2A0C5E1B7D9A3355");
@@ -138,6 +148,7 @@ impl FakeGpu {
             Some(GpuFault::NoFirmwareId) => Shape::Leaf,
             Some(GpuFault::ExpiredLeaf) => Shape::ExpiredFirmware(firmware_id()),
             Some(GpuFault::OtherFirmwareId) => Shape::Firmware(sha384(b"other firmware")),
+            Some(GpuFault::CriticalExtension) => Shape::CriticalFirmware(firmware_id()),
             _ => Shape::Firmware(firmware_id()),
         };
         let leaf = node("GH100 A01 GSP FMC LF", Some("77"), self.born, shape, Some(&brom));
@@ -186,9 +197,11 @@ impl FakeGpu {
 #[derive(Clone, Copy)]
 enum Shape {
     Ca,
+    CaForLists,
     Leaf,
     Firmware([u8; 48]),
     ExpiredFirmware([u8; 48]),
+    CriticalFirmware([u8; 48]),
 }
 
 fn node(name: &str, serial: Option<&str>, born: u64, shape: Shape, issuer: Option<&Node>) -> Node {
@@ -212,12 +225,22 @@ fn node(name: &str, serial: Option<&str>, born: u64, shape: Shape, issuer: Optio
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         }
+        Shape::CaForLists => {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::CrlSign];
+        }
         Shape::Leaf => params.key_usages = vec![KeyUsagePurpose::DigitalSignature],
-        Shape::Firmware(id) | Shape::ExpiredFirmware(id) => {
+        Shape::Firmware(id) | Shape::ExpiredFirmware(id) | Shape::CriticalFirmware(id) => {
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             let extension = CustomExtension::from_oid_content(DICE, composite_device_id(id));
             params.custom_extensions = vec![extension];
         }
+    }
+    if matches!(shape, Shape::CriticalFirmware(_)) {
+        let mut unknown =
+            CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 99], vec![0x05, 0x00]);
+        unknown.set_criticality(true);
+        params.custom_extensions.push(unknown);
     }
     let certificate = match issuer {
         None => params.self_signed(&key),

@@ -20,6 +20,7 @@ use crate::unix_time::UnixTime;
 use crate::verifier::TrustAnchors;
 use crate::verifier::chain::{Chain, Link};
 use crate::verifier::nvidia_gpu::GpuError;
+use crate::verifier::profile::{self, Algorithm, Role};
 
 /// Common names of the authorities that provision Hopper GPUs begin with this. The authority above them
 /// does not tell: `NVIDIA GH100 Identity` also certified the provisioner of LS10 switches.
@@ -52,6 +53,12 @@ impl DeviceChain {
         let refused = |source| GpuError::Chain { anchor: anchor.used.clone(), source };
         let intermediates = chain.verify(&anchor.link, now).map_err(refused)?;
         chain.refuse_foreign(&anchor.link).map_err(refused)?;
+        let fits = |link, role| profile::certificate(link, role, Algorithm::EcdsaSha384);
+        fits(&chain.leaf, Role::Leaf).map_err(refused)?;
+        for (below, intermediate) in intermediates.iter().enumerate() {
+            fits(intermediate, Role::Ca { below }).map_err(refused)?;
+        }
+        fits(&anchor.link, Role::Ca { below: intermediates.len() }).map_err(refused)?;
         //= attestation/SPEC.md#14
         //# A Verifier MUST tell a device's architecture by the provisioner in its chain, not by what the sender calls it.
         let provisioner = intermediates.iter().nth_back(1);

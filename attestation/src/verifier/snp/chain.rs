@@ -5,8 +5,6 @@
 
 use std::sync::LazyLock;
 
-use x509_cert::ext::pkix::KeyUsage;
-
 use crate::claims::{SigningKey, SnpProduct, SnpRevocation};
 use crate::endorsement::EndorsementBundle;
 use crate::endorsement::fetch::AmdSigner;
@@ -14,6 +12,7 @@ use crate::evidence::SnpEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::Anchor;
 use crate::verifier::chain::{ChainError, Link, RevocationError, UnverifiedList};
+use crate::verifier::profile::{self, Algorithm, Role};
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::snp::endorsement_key::{EndorsementKey, common_name, is_amd_signature};
 use crate::verifier::snp::{Climb, SnpError};
@@ -29,6 +28,9 @@ static ASK: LazyLock<[(SnpProduct, Link); 3]> = LazyLock::new(|| {
         (SnpProduct::Turin, parse(include_bytes!("../ask_turin.der"))),
     ]
 });
+
+/// The list, for people.
+const LIST: &str = "AMD revocation list";
 
 /// The intermediate and the root that the endorsement key leads to.
 pub(super) struct Path {
@@ -78,10 +80,9 @@ impl Path {
         let refused = |source| SnpError::Chain { product, source };
         amd_signature(&key.link)?;
         key.link.signed_by(intermediate, signatures).map_err(refused)?;
-        signs_certificates(intermediate).map_err(refused)?;
-        if key.link.is_ca() {
-            return Err(refused(ChainError::Role { subject: key.link.name() }));
-        }
+        amd_signature(intermediate)?;
+        fits(intermediate, Role::Ca { below: 0 }).map_err(refused)?;
+        fits(&key.link, Role::Leaf).map_err(refused)?;
         let vendor = TrustAnchors::amd(product);
         // Built in beside the root that signed it: both are part of this program.
         if ASK.iter().any(|(of, link)| *of == product && link.digest() == intermediate.digest()) {
@@ -89,7 +90,6 @@ impl Path {
         }
         //= attestation/SPEC.md#8
         //# A Verifier MUST NOT use a root that came with Evidence or Endorsements.
-        amd_signature(intermediate)?;
         let mut refusal = SnpError::Chain {
             product,
             source: ChainError::UnknownIssuer {
@@ -98,7 +98,10 @@ impl Path {
             },
         };
         for anchor in anchors.named(vendor, intermediate.issuer()) {
-            match intermediate.signed_by(&anchor.link, signatures) {
+            let vouched = intermediate
+                .signed_by(&anchor.link, signatures)
+                .and_then(|()| fits(&anchor.link, Role::Ca { below: 1 }));
+            match vouched {
                 Ok(()) => return Ok(anchor.clone()),
                 Err(source) => refusal = refused(source),
             }
@@ -134,15 +137,18 @@ pub(super) fn revocation(climb: &Climb<'_>) -> Result<(SnpRevocation, Option<Uni
     let mut refusal = SnpError::NoRevocationList { product: climb.product };
     let mut current: Option<UnixTime> = None;
     for list in climb.endorsements.amd().lists_of(climb.product) {
-        let list = UnverifiedList::parse("AMD revocation list", list.der()).map_err(refused)?;
+        let list = UnverifiedList::parse(LIST, list.der()).map_err(refused)?;
         if !is_amd_signature(&list.parsed().signature_algorithm) {
-            refusal = refused(RevocationError::Signature { list: "AMD revocation list" });
+            refusal = refused(RevocationError::Signature { list: LIST });
             continue;
         }
         match list.verify(&path.anchor.link, climb.now, &climb.signatures) {
             Ok(verified) => {
                 verified.refuse_listed(&path.intermediate).map_err(refused)?;
-                current = current.max(Some(list.next_update()));
+                match profile::list(LIST, &list, &path.anchor.link, Algorithm::RsaPssSha384) {
+                    Ok(()) => current = current.max(Some(list.next_update())),
+                    Err(source) => refusal = refused(source),
+                }
             }
             // Its issuer made it, and a waiver is for what isn't there: what is there counts.
             Err(
@@ -170,10 +176,8 @@ fn amd_signature(link: &Link) -> Result<(), SnpError> {
     Err(SnpError::SignatureAlgorithm { subject: link.name() })
 }
 
-fn signs_certificates(link: &Link) -> Result<(), ChainError> {
-    let usage = link.certificate.tbs_certificate().get_extension::<KeyUsage>();
-    let may = matches!(usage, Ok(Some((_, usage))) if usage.key_cert_sign());
-    if may && link.is_ca() { Ok(()) } else { Err(ChainError::Role { subject: link.name() }) }
+fn fits(link: &Link, role: Role) -> Result<(), ChainError> {
+    profile::certificate(link, role, Algorithm::RsaPssSha384)
 }
 
 impl SigningKey {
@@ -199,7 +203,8 @@ mod tests {
             assert_eq!(common_name(link.subject()), Some(format!("SEV-{product}")));
             assert_eq!(common_name(root.link.subject()), Some(format!("ARK-{product}")));
             amd_signature(link).expect("AMD's algorithm");
-            signs_certificates(link).expect("a CA");
+            fits(link, Role::Ca { below: 0 }).expect("a CA above keys");
+            fits(&root.link, Role::Ca { below: 1 }).expect("a CA above it");
         }
     }
 }

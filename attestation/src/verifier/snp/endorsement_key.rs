@@ -222,7 +222,9 @@ fn csp_id(value: &[u8]) -> String {
 
 /// Whether a certificate or list is signed as AMD signs: RSASSA-PSS with SHA-384, MGF1 of SHA-384 and a
 /// salt of 48 bytes. AMD 57230, §3.1; RFC 4055, §3.1.
-pub(super) fn is_amd_signature(algorithm: &x509_cert::spki::AlgorithmIdentifierOwned) -> bool {
+pub(in crate::verifier) fn is_amd_signature(
+    algorithm: &x509_cert::spki::AlgorithmIdentifierOwned,
+) -> bool {
     const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
     /// hashAlgorithm, maskGenAlgorithm, saltLength. AMD writes the default trailer field, too.
     const PARAMETERS: [u8; 50] = [

@@ -35,6 +35,7 @@ mod report;
 
 use chain::Path;
 use endorsement_key::EndorsementKey;
+pub(super) use endorsement_key::is_amd_signature;
 pub use error::{Firmware, SnpError};
 pub(super) use replay::replay;
 

@@ -6,7 +6,7 @@
 use crate::endorsement::intel::{DocumentDates, Signed};
 use crate::unix_time::UnixTime;
 use crate::verifier::error::{Document, VerifyError};
-use crate::verifier::profile::{self, Role};
+use crate::verifier::profile::{self, Algorithm, Role};
 use crate::verifier::signature_cache::Object;
 use crate::verifier::tdx::signatures::QeReport;
 use crate::verifier::tdx::{Climb, tcb};
@@ -97,7 +97,7 @@ fn signed<T>(climb: &Climb<'_>, document: Document, signed: &Signed<T>) -> Resul
         |source| VerifyError::DocumentSigner { document, anchor: anchor.used.clone(), source };
     let chain = signed.signer.as_ref().map_err(|source| refused(source.clone()))?;
     chain.verify_direct(&anchor.link, climb.now, &climb.signatures).map_err(refused)?;
-    profile::certificate(&chain.leaf, Role::Leaf).map_err(refused)?;
+    profile::certificate(&chain.leaf, Role::Leaf, Algorithm::EcdsaSha256).map_err(refused)?;
 
     let compute = || chain.leaf.has_signed(&signed.digest, &signed.signature);
     let object = Object::Detached(&signed.digest, &signed.signature);

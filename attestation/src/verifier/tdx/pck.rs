@@ -10,7 +10,7 @@ use crate::unix_time::UnixTime;
 use crate::verifier::anchors::{Anchor, TrustAnchors};
 use crate::verifier::chain::{Chain, Link, RevocationError, RevocationList, UnverifiedList};
 use crate::verifier::error::VerifyError;
-use crate::verifier::profile::{self, Role};
+use crate::verifier::profile::{self, Algorithm, Role};
 use crate::verifier::signature_cache::Signatures;
 use crate::verifier::tdx::Climb;
 use crate::verifier::tdx::pck_extension::PckExtension;
@@ -56,12 +56,12 @@ fn path<'a>(
     let anchor = &pck.anchor.link;
     let refused = |source| VerifyError::PckChain { anchor: pck.anchor.used.clone(), source };
     let intermediates = pck.chain.verify_with(anchor, now, signatures).map_err(refused)?;
-    profile::certificate(&pck.chain.leaf, Role::Leaf).map_err(refused)?;
+    let fits = |link, role| profile::certificate(link, role, Algorithm::EcdsaSha256);
+    fits(&pck.chain.leaf, Role::Leaf).map_err(refused)?;
     for (below, intermediate) in intermediates.iter().enumerate() {
-        profile::certificate(intermediate, Role::Ca { below }).map_err(refused)?;
+        fits(intermediate, Role::Ca { below }).map_err(refused)?;
     }
-    let root = Role::Ca { below: intermediates.len() };
-    profile::certificate(anchor, root).map_err(refused)?;
+    fits(anchor, Role::Ca { below: intermediates.len() }).map_err(refused)?;
     pck.chain.refuse_foreign(anchor).map_err(refused)?;
     Ok(intermediates)
 }
@@ -131,6 +131,6 @@ fn current<'a>(
 ) -> Result<RevocationList<'a>, RevocationError> {
     let list = list.as_ref().map_err(Clone::clone)?;
     let verified = list.verify(issuer, climb.now, &climb.signatures)?;
-    profile::list(name, list, issuer)?;
+    profile::list(name, list, issuer, Algorithm::EcdsaSha256)?;
     Ok(verified)
 }

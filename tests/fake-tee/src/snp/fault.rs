@@ -83,6 +83,12 @@ faults! {
     IntermediateIsNoCa: "S3", "snp.chain";
     /// The endorsement key is a CA.
     KeyIsCa: "S3", "snp.chain";
+    /// The endorsement key's certificate has a critical extension that nobody knows.
+    CriticalExtension: "S3", "snp.chain";
+    /// The endorsement key's certificate states the chip twice.
+    ChipTwice: "S3", "snp.chain";
+    /// The intermediate is a CA whose key is for signing lists alone.
+    IntermediateForListsOnly: "S3", "snp.chain";
     /// No ASVK is at hand for a VLEK.
     NoIntermediate: "S3", "snp.chain.intermediate";
     /// The endorsement key's certificate has ended.
@@ -105,6 +111,10 @@ faults! {
     ListOfOtherRoot: "S5", "snp.revocation.signature";
     /// The list is signed with PKCS#1 v1.5.
     Pkcs1List: "S5", "snp.revocation.signature";
+    /// The list says that it covers some of the root's certificates only.
+    PartialList: "S5", "snp.revocation.profile";
+    /// The list names another algorithm in its signed part than beside its signature.
+    ListOfTwoAlgorithms: "S5", "snp.revocation.profile";
     /// The ASK is revoked.
     RevokedAsk: "S5", "snp.revocation.revoked";
     /// The ASVK is revoked.

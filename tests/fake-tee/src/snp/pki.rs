@@ -136,7 +136,11 @@ impl Certificate<'_> {
 
 fn ca_extensions() -> Vec<Vec<u8>> {
     // keyCertSign and cRLSign.
-    let usage = tlv(0x03, &[1, 0b0000_0110]);
+    ca_for(0b0000_0110)
+}
+
+fn ca_for(usage: u8) -> Vec<Vec<u8>> {
+    let usage = tlv(0x03, &[1, usage]);
     vec![constraints(Ca::Yes), extension(KEY_USAGE, Critical::Yes, &usage)]
 }
 
@@ -231,6 +235,7 @@ impl Vendor {
             public_key: authority.public_key(),
             extensions: match fault {
                 Some(SnpFault::IntermediateIsNoCa) => vec![constraints(Ca::No)],
+                Some(SnpFault::IntermediateForListsOnly) => ca_for(0b0000_0010),
                 _ => ca_extensions(),
             },
         }
@@ -285,6 +290,9 @@ impl Vendor {
         if is(SnpFault::KeyIsCa) {
             all.push(constraints(Ca::Yes));
         }
+        if is(SnpFault::CriticalExtension) {
+            all.push(extension(&[&AMD[..], &[99]].concat(), Critical::Yes, &integer(1)));
+        }
         let product = match (fault, of.kind) {
             (Some(SnpFault::OtherProductName), _) => "Milan-B0".to_owned(),
             (_, FakeKey::Vcek) => format!("{}-B0", self.product.name()),
@@ -312,6 +320,9 @@ impl Vendor {
                     id = id.iter().map(|byte| !byte).collect();
                 }
                 all.push(amd(&[4], &id));
+                if is(SnpFault::ChipTwice) {
+                    all.push(amd(&[4], &[0xee; 64]));
+                }
             }
             FakeKey::Vlek if is(SnpFault::NoCspId) => {}
             FakeKey::Vlek => all.push(amd(&[5], &ia5("fake-cloud"))),
@@ -337,15 +348,24 @@ impl Vendor {
             // Somebody else's: an empty list would hide that entries are read.
             _ => 0x0f_0000,
         };
-        let number = extension(&[2, 5, 29, 20], Critical::No, &integer(1));
+        let mut extensions = vec![extension(&[2, 5, 29, 20], Critical::No, &integer(1))];
+        if fault == Some(SnpFault::PartialList) {
+            // IssuingDistributionPoint: onlyContainsUserCerts.
+            let users = sequence(&[tlv(0x81, &[0xff])]);
+            extensions.push(extension(&[2, 5, 29, 28], Critical::Yes, &users));
+        }
+        let stated = match fault {
+            Some(SnpFault::ListOfTwoAlgorithms) => Padding::Pkcs1,
+            _ => padding,
+        };
         let tbs = sequence(&[
             integer(1),
-            padding.algorithm(),
+            stated.algorithm(),
             name(&self.root_name()),
             time(issued),
             time(until),
             sequence(&[sequence(&[integer(revoked), time(issued)])]),
-            tlv(0xa0, &sequence(&[number])),
+            tlv(0xa0, &sequence(&extensions)),
         ]);
         let list = signer.sign(tbs, padding);
         if fault == Some(SnpFault::TamperedList) { flip_last_byte(list) } else { list }
