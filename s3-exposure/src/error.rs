@@ -231,7 +231,7 @@ impl Refusal {
     }
 
     /// Whether what follows on the connection can still be told apart from this request.
-    pub fn ends_connection(&self) -> bool {
+    pub(crate) fn ends_connection(&self) -> bool {
         matches!(
             self,
             Self::HeadTooLarge

@@ -112,7 +112,7 @@ impl Request {
     }
 
     /// Whether the client wants the connection to end with this request.
-    pub fn wants_close(&self) -> bool {
+    pub(crate) fn wants_close(&self) -> bool {
         self.header("connection")
             .is_some_and(|value| value.split(',').any(|o| o.trim().eq_ignore_ascii_case("close")))
     }
