@@ -107,6 +107,7 @@ fn files_are_short_enough_to_read() {
         "cli",
         "client",
         "model-signature",
+        "model-store",
         "tests/fake-tee",
         "examples/quickstart",
     ] {
@@ -130,6 +131,7 @@ fn unsafe_code_stands_in_the_audited_files() {
         "sealed-weights",
         "s3-exposure",
         "model-signature",
+        "model-store",
         "broker",
         "cli",
         "client",
