@@ -1,139 +1,318 @@
-//! The Azure vTPM ladder, rung by rung: each case has one fault, every signature is sound, and the
-//! case fails exactly where it should.
+//! The Azure vTPM ladder on simulated machines, rung by rung: each case has one fault, every signature is
+//! sound, and the case fails exactly where it should, by the Verifier or by the appraisal.
+//!
+//! Real machines' Evidence is in `azure_real_vectors.rs`.
 
-use adyton_attestation::claims::{AzureHardwareClaims, Claims};
+#![allow(clippy::result_large_err, reason = "a test may carry a whole refusal")]
+
+use std::net::TcpListener;
+use std::sync::LazyLock;
+
+use adyton_attestation::appraisal::MinimumTcb;
+use adyton_attestation::attester::{Attester as _, CocoAttester};
+use adyton_attestation::claims::{AzureHardwareClaims, Claims, SnpProduct};
 use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
-    AppraisalPolicy, Evidence, Ladder, ParavisorTds, ReferenceValues, ReportData, Tee,
-    TrustAnchors, UnixTime, Verified, VerifyError, VerifyOptions, appraise, replay, verify,
-    verify_with,
+    AppraisalPolicy, EndorsementBundle, Evidence, Ladder, ParavisorTds, Reason, ReferenceValues,
+    ReportData, Tee, TrustAnchors, UnixTime, Verified, VerifyError, VerifyOptions, appraise,
+    replay, verify, verify_with,
 };
-use adyton_fake_tee::{ATTRIBUTE_DEBUG, ATTRIBUTE_SEPT_VE_DISABLE, TdProfile};
+use adyton_fake_tee::{
+    ATTRIBUTE_SEPT_VE_DISABLE, AzureFault, AzureProfile, FakeAzure, FakeHardware, FakeKey,
+    FakeProduct, FakeSnp, FakeTee, GuestApi, SnpProfile, TdProfile,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
-#[path = "azure_ladder/machine.rs"]
-mod machine;
+/// When everything happens, in seconds since the Unix epoch.
+const NOW: u64 = 1_800_000_000;
 
-use machine::{ANCHORS, BUNDLE, Machine, NOW, Signer};
-
-/// What [`Machine`] answers by default.
-fn expected() -> ReportData {
+/// What the Verifier asked for: a SHA-384 digest and its padding.
+const EXPECTED: ReportData = {
     let mut data = [0x42; 64];
-    data[48..].fill(0);
+    let mut at = 48;
+    while at < 64 {
+        data[at] = 0;
+        at += 1;
+    }
     ReportData(data)
+};
+
+/// A simulated VM with what a Verifier needs for it.
+struct Vm {
+    machine: FakeAzure,
+    tee: Tee,
+    bundle: EndorsementBundle,
+    anchors: TrustAnchors,
 }
 
-fn judge(json: &Value, expected: &ReportData) -> Result<Verified<Claims>, VerifyError> {
-    let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, json)?;
-    verify(&evidence, &BUNDLE, &ANCHORS, expected, UnixTime(NOW))
+static SNP: LazyLock<Vm> = LazyLock::new(|| {
+    vm(FakeAzure::snp(FakeSnp::new(NOW, FakeProduct::Genoa, FakeKey::Vcek)), Tee::AzSnpVtpm)
+});
+static TDX: LazyLock<Vm> =
+    LazyLock::new(|| vm(FakeAzure::tdx(FakeTee::from_seed([0xa2; 32], NOW)), Tee::AzTdxVtpm));
+
+fn vm(machine: FakeAzure, tee: Tee) -> Vm {
+    let bundle = machine.endorsement_bundle(NOW).to_string();
+    let bundle = EndorsementBundle::parse(bundle.as_bytes()).expect("a bundle");
+    let root = machine.root_pem();
+    let anchors = TrustAnchors::vendor().with_insecure_extra_root(root.as_bytes()).expect("a root");
+    Vm { machine, tee, bundle, anchors }
 }
 
-/// The one reason against a machine: rung and code.
-fn refusal_of(json: &Value, expected: &ReportData) -> (String, String) {
-    let reasons = judge(json, expected).map(|_| ()).expect_err("a refusal").reasons();
-    assert_eq!(reasons.len(), 1, "{reasons:?}");
-    (reasons[0].rung.clone(), reasons[0].code.clone().into_owned())
+fn on(hardware: FakeHardware) -> &'static Vm {
+    match hardware {
+        FakeHardware::Snp => &SNP,
+        FakeHardware::Tdx => &TDX,
+    }
 }
 
-fn refusal(machine: &Machine) -> (String, String) {
-    refusal_of(&machine.evidence(), &expected())
+fn profile() -> AzureProfile {
+    AzureProfile::answering(EXPECTED.0)
 }
 
-fn at(rung: &str, code: &str) -> (String, String) {
-    (rung.to_owned(), code.to_owned())
+impl Vm {
+    fn judge(&self, json: &Value, expected: &ReportData) -> Result<Verified<Claims>, VerifyError> {
+        let evidence = Evidence::parse_kbs(self.tee, json)?;
+        verify(&evidence, &self.bundle, &self.anchors, expected, UnixTime(NOW))
+    }
+
+    /// The one reason against the Evidence.
+    fn refusal_of(&self, json: &Value, expected: &ReportData) -> Reason {
+        let refused = self.judge(json, expected).map(|_| ()).expect_err("a refusal");
+        let mut reasons = refused.reasons();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        assert_eq!(refused.rung(), reasons[0].rung, "{reasons:?}");
+        reasons.remove(0)
+    }
+
+    fn ladder(&self, profile: &AzureProfile, fault: Option<AzureFault>) -> Option<Ladder> {
+        let json = self.machine.evidence(profile, fault);
+        let evidence = Evidence::parse_kbs(self.tee, &json).ok()?;
+        Some(replay(&evidence, &self.bundle, &self.anchors, UnixTime(NOW)))
+    }
+
+    /// A policy under which a sound VM gets its key, and the set that it matches.
+    fn policy(&self) -> (AppraisalPolicy, Vec<ReferenceValues>) {
+        let set = self.machine.reference_values(&profile());
+        let mut policy = AppraisalPolicy {
+            reference_values: vec!["fake-azure".to_owned()],
+            ..AppraisalPolicy::default()
+        };
+        let tcb = SnpProfile::default().tcb;
+        let minimum = MinimumTcb {
+            fmc: None,
+            bootloader: tcb.bootloader,
+            tee: tcb.tee,
+            snp: tcb.snp,
+            microcode: tcb.microcode,
+        };
+        policy.snp.minimum_tcb = [(SnpProduct::Genoa, minimum)].into();
+        (policy, vec![ReferenceValues::parse_toml(&set).expect("a set")])
+    }
 }
 
-fn ladder(machine: &Machine) -> Ladder {
-    let json = machine.evidence();
-    let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
-    replay(&evidence, &BUNDLE, &ANCHORS, UnixTime(NOW))
+fn at(reason: &Reason) -> (&str, &str) {
+    (&reason.rung, &reason.code)
+}
+
+fn assert_complete(reason: &Reason) {
+    for part in [&reason.rung, &reason.claim, &reason.expected, &reason.got, &reason.remedy] {
+        assert!(!part.is_empty(), "{reason:?}");
+    }
+}
+
+/// Every fault on every hardware that shows it, in both versions of the Evidence.
+fn every_case() -> impl Iterator<Item = (AzureFault, &'static str, &'static str, &'static Vm, u64)>
+{
+    AzureFault::ALL.iter().flat_map(|&(fault, rung, code)| {
+        let machines = fault.hardware().iter().map(|hardware| on(*hardware));
+        machines.flat_map(move |vm| [1, 2].map(|version| (fault, rung, code, vm, version)))
+    })
+}
+
+/// A3 is a question to version 2 alone, and a fault of the version is one of both.
+fn is_shown_in(fault: AzureFault, rung: &str, version: u64) -> bool {
+    version == 2 || rung != "A3" || fault == AzureFault::OldVersion
 }
 
 #[test]
-fn a_sound_machine_verifies_in_both_versions() {
-    for version in [1, 2] {
-        let machine = Machine { version, ..Machine::default() };
-        let verified = judge(&machine.evidence(), &expected()).expect("a verdict");
-        let Claims::AzTdxVtpm(claims) = verified.get() else { panic!("an Azure TD") };
-        assert_eq!(u64::from(claims.evidence_version), version);
-        assert_eq!(claims.report_data, expected());
-        assert_eq!(claims.pcrs.map(|pcr| pcr.0).to_vec(), machine.pcrs);
-        let AzureHardwareClaims::Tdx(td) = &claims.hardware else { panic!("a TD") };
-        assert_eq!(td.root, *verified.get().root());
-        let json = serde_json::to_value(verified.get()).expect("JSON");
-        assert_eq!(json["tee"], "az-tdx-vtpm");
-        assert_eq!(json["pcrs"]["23"], hex::encode([23; 32]));
-        assert_eq!(json["hardware"]["hardware"], "tdx");
+fn a_sound_machine_verifies_in_both_versions_and_is_appraised() {
+    for hardware in FakeHardware::ALL {
+        let vm = on(hardware);
+        for version in [1, 2] {
+            let profile = AzureProfile { version, ..profile() };
+            let json = vm.machine.evidence(&profile, None);
+            let verified = vm.judge(&json, &EXPECTED).expect("a verdict");
+            let (Claims::AzSnpVtpm(claims) | Claims::AzTdxVtpm(claims)) = verified.get() else {
+                panic!("an Azure VM")
+            };
+            assert_eq!(u64::from(claims.evidence_version), version);
+            assert_eq!(claims.report_data, EXPECTED);
+            assert_eq!(claims.pcrs.map(|pcr| pcr.0).to_vec(), profile.pcrs);
+            match &claims.hardware {
+                AzureHardwareClaims::Snp(snp) => assert_eq!(snp.root, *verified.get().root()),
+                AzureHardwareClaims::Tdx(td) => assert_eq!(td.root, *verified.get().root()),
+            }
+            let json = serde_json::to_value(verified.get()).expect("JSON");
+            assert_eq!(json["tee"], hardware.tee());
+            assert_eq!(json["pcrs"]["23"], hex::encode(profile.pcrs[23]));
+            let (mut policy, sets) = vm.policy();
+            policy.azure.minimum_evidence_version = 1;
+            let result = appraise(verified, &sets, &policy, UnixTime(NOW)).expect("a result");
+            assert_eq!(result.matched_reference_values(), "fake-azure");
+        }
     }
 }
 
 #[test]
-fn a1_hardware_that_does_not_commit_to_the_var_data_is_refused() {
-    let commits_to_more = |machine: &Machine| {
-        // The right digest, and something in the tail that has to be zero.
-        let json = machine.evidence();
-        let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
-        let Evidence::Azure(azure) = &evidence else { panic!("Azure") };
-        let mut data = [0; 64];
-        let digest = ring::digest::digest(&ring::digest::SHA256, azure.hcl().var_data_raw());
-        data[..32].copy_from_slice(digest.as_ref());
-        data[63] = 1;
-        data
-    };
-    let sound = Machine::default();
-    let tail = commits_to_more(&sound);
-    for machine in [
-        Machine { td_quote_data: Some([0; 64]), ..sound.clone() },
-        Machine { td_report_data: Some([0; 64]), ..sound.clone() },
-        Machine { td_quote_data: Some(tail), ..sound.clone() },
-        Machine { td_report_data: Some(tail), ..sound.clone() },
-    ] {
-        assert_eq!(refusal(&machine), at("A1", "azure.var-data"));
+fn every_fault_is_refused_by_the_verifier_at_its_own_rung_with_its_own_code() {
+    let mut ran = 0;
+    for (fault, rung, code, vm, version) in every_case() {
+        if fault.is_for_appraisal() || !is_shown_in(fault, rung, version) {
+            continue;
+        }
+        let profile = AzureProfile { version, ..profile() };
+        let reason = vm.refusal_of(&vm.machine.evidence(&profile, Some(fault)), &EXPECTED);
+        assert_eq!(at(&reason), (rung, code), "{fault:?}, {}, {version}: {reason:?}", vm.tee);
+        assert_complete(&reason);
+        ran += 1;
+    }
+    assert_eq!(ran, 290, "added a fault? raise this number in the same commit");
+}
+
+#[test]
+fn what_version_1_does_not_state_it_is_not_refused_for() {
+    for (fault, _, _, vm, version) in every_case().filter(|(_, rung, ..)| *rung == "A3") {
+        // Without qualifying data there is no answer to any challenge.
+        if version == 2 || matches!(fault, AzureFault::OldVersion | AzureFault::EmptyExtraData) {
+            continue;
+        }
+        let json = vm.machine.evidence(&AzureProfile { version, ..profile() }, Some(fault));
+        assert!(vm.judge(&json, &EXPECTED).is_ok(), "{fault:?}");
     }
 }
 
 #[test]
-fn the_hardwares_own_rungs_refuse_under_the_vtpm() {
-    let debug = TdProfile {
-        td_attributes: ATTRIBUTE_DEBUG | ATTRIBUTE_SEPT_VE_DISABLE,
-        ..TdProfile::default()
-    };
-    let machine = Machine { td: debug, ..Machine::default() };
-    assert_eq!(refusal(&machine), at("T9", "tdx.td-attributes.debug"));
-    let machine = Machine {
-        td: TdProfile { td_attributes: 0, ..TdProfile::default() },
-        ..Machine::default()
-    };
-    assert_eq!(refusal(&machine), at("T9", "tdx.td-attributes.sept-ve-disable"));
-    // Under the vendor's root a simulated machine is none.
-    let json = Machine::default().evidence();
-    let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
-    let vendor = TrustAnchors::vendor();
-    let refused = verify(&evidence, &BUNDLE, &vendor, &expected(), UnixTime(NOW));
-    assert!(matches!(refused, Err(VerifyError::PckChain { .. })), "{refused:?}");
+fn every_fault_that_the_verifier_lets_pass_is_refused_by_the_appraisal() {
+    for (fault, rung, code, vm, version) in every_case() {
+        if !fault.is_for_appraisal() || version == 1 {
+            continue;
+        }
+        let json = vm.machine.evidence(&profile(), Some(fault));
+        let verified = vm.judge(&json, &EXPECTED).expect("the Verifier has no opinion");
+        let (policy, sets) = vm.policy();
+        let refused = appraise(verified, &sets, &policy, UnixTime(NOW)).map(|_| ());
+        let reasons = refused.expect_err("a refusal").reasons;
+        assert_eq!(reasons.iter().map(at).collect::<Vec<_>>(), [(rung, code)], "{fault:?}");
+        assert_complete(&reasons[0]);
+    }
+}
+
+#[test]
+fn every_rung_has_a_fault() {
+    for rung in ["A1", "A2", "A3", "A4", "A5"] {
+        assert!(AzureFault::ALL.iter().any(|(_, of, _)| *of == rung), "{rung}");
+    }
+}
+
+#[test]
+fn a_replay_fails_each_fault_at_its_own_rung_alone() {
+    let sound = TDX.ladder(&profile(), None).expect("a ladder");
+    assert!(sound.all_passed(), "{:?}", sound.reasons());
+    assert!(matches!(sound.claims, Some(Claims::AzTdxVtpm(_))));
+    let ids: Vec<&str> = sound.rungs.iter().map(|rung| rung.id).collect();
+    assert_eq!(ids.first(), Some(&"A1"));
+    assert_eq!(ids[ids.len() - 4..], ["A2", "A3", "A5", "A4"]);
+    for id in ["T1", "T2", "T7", "T8", "T9"] {
+        assert!(ids.contains(&id), "{id}");
+    }
+    for (fault, rung, code, vm, version) in every_case() {
+        // What does not parse has no ladder, and what only a challenge or a policy shows no failed rung.
+        if fault.is_for_appraisal() || rung == "A5" || !is_shown_in(fault, rung, version) {
+            continue;
+        }
+        let profile = AzureProfile { version, ..profile() };
+        let Some(record) = vm.ladder(&profile, Some(fault)) else { continue };
+        let refused: Vec<(&str, &str)> = record
+            .rungs
+            .iter()
+            .filter_map(|rung| match &rung.outcome {
+                Outcome::Failed(reason) | Outcome::Waived(reason) => Some((rung.id, &*reason.code)),
+                Outcome::Passed | Outcome::NotReached | Outcome::NotApplicable(_) => None,
+            })
+            .collect();
+        assert_eq!(refused, [(rung, code)], "{fault:?}");
+        // A replay shows a debuggable guest as what somebody may have waived.
+        assert!(record.claims.is_none() || fault == AzureFault::DebugGuest, "{fault:?}");
+    }
+}
+
+#[test]
+fn the_guest_api_gives_our_attester_evidence_that_our_verifier_takes() {
+    for hardware in FakeHardware::ALL {
+        let machine = match hardware {
+            FakeHardware::Snp => {
+                FakeAzure::snp(FakeSnp::new(NOW, FakeProduct::Genoa, FakeKey::Vcek))
+            }
+            FakeHardware::Tdx => FakeAzure::tdx(FakeTee::from_seed([0xa3; 32], NOW)),
+        };
+        let tee: Tee = hardware.tee().parse().expect("a TEE of ours");
+        let bundle = machine.endorsement_bundle(NOW).to_string();
+        let bundle = EndorsementBundle::parse(bundle.as_bytes()).expect("a bundle");
+        let root = machine.root_pem();
+        let anchors =
+            TrustAnchors::vendor().with_insecure_extra_root(root.as_bytes()).expect("a root");
+        let api = GuestApi::azure(machine, 2, None);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || api.serve(&listener));
+        let attester = CocoAttester::new(&url).expect("the API answers");
+        assert_eq!(attester.tee(), tee);
+        let json = attester.collect(&EXPECTED).expect("Evidence over our report data");
+        let evidence = Evidence::parse_kbs(tee, &json).expect("Evidence");
+        let verdict = verify(&evidence, &bundle, &anchors, &EXPECTED, UnixTime(NOW));
+        assert!(verdict.is_ok(), "{tee}: {verdict:?}");
+    }
+}
+
+// ---- What the Verifier decides besides single faults ----
+
+#[test]
+fn a_simulated_machine_is_not_believed_without_its_root() {
+    for hardware in FakeHardware::ALL {
+        let vm = on(hardware);
+        let json = vm.machine.evidence(&profile(), None);
+        let evidence = Evidence::parse_kbs(vm.tee, &json).expect("evidence");
+        let vendor = TrustAnchors::vendor();
+        let refused = verify(&evidence, &vm.bundle, &vendor, &EXPECTED, UnixTime(NOW));
+        let code = refused.map(|_| ()).expect_err("a refusal").reasons()[0].code.clone();
+        assert!(matches!(&*code, "tdx.pck-chain" | "snp.chain"), "{code}");
+    }
 }
 
 #[test]
 fn a_paravisors_td_verifies_on_request_and_says_so() {
+    let vm = &*TDX;
     let verdict = |td_attributes: u64| {
-        let td = TdProfile { td_attributes, ..TdProfile::default() };
-        let json = Machine { td, ..Machine::default() }.evidence();
+        let td = TdProfile { td_attributes, ..profile().td };
+        let json = vm.machine.evidence(&AzureProfile { td, ..profile() }, None);
         let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
         let options = VerifyOptions {
             paravisor_tds: ParavisorTds::InsecureAccept,
             ..VerifyOptions::default()
         };
-        verify_with(&evidence, &BUNDLE, &ANCHORS, &expected(), UnixTime(NOW), &options)
+        verify_with(&evidence, &vm.bundle, &vm.anchors, &EXPECTED, UnixTime(NOW), &options)
     };
     let verified = verdict(0).expect("a verdict");
     let json = serde_json::to_value(verified.get()).expect("JSON");
     assert_eq!(json["hardware"]["attributes_profile"], "azure-paravisor");
-    // A policy that says nothing about paravisors refuses it.
-    let refused = appraise(verified, &[], &AppraisalPolicy::default(), UnixTime(NOW));
+    // A policy that says nothing about paravisors refuses it, for this alone.
+    let (policy, sets) = vm.policy();
+    let refused = appraise(verified, &sets, &policy, UnixTime(NOW));
     let reasons = refused.map(|_| ()).expect_err("a refusal").reasons;
-    assert!(reasons.iter().any(|reason| reason.code == "azure.paravisor-td"), "{reasons:?}");
+    assert_eq!(reasons.iter().map(at).collect::<Vec<_>>(), [("T9", "azure.paravisor-td")]);
     // Zero, and nothing else.
     let pks = verdict(1 << 30).map(|_| ());
     assert!(matches!(pks, Err(VerifyError::SeptVeDisable { .. })), "{pks:?}");
@@ -143,129 +322,31 @@ fn a_paravisors_td_verifies_on_request_and_says_so() {
 }
 
 #[test]
-fn a2_a_quote_by_another_key_or_digest_is_refused() {
-    for signer in [Signer::OtherKey, Signer::AttestationKeySha384] {
-        let machine = Machine { signer, ..Machine::default() };
-        assert_eq!(refusal(&machine), at("A2", "azure.quote.signature"));
-    }
-}
-
-#[test]
-fn a2_what_the_key_signed_but_is_no_quote_is_refused() {
-    let machine = Machine { magic: 0xff54_4348, ..Machine::default() };
-    assert_eq!(refusal(&machine), at("A2", "azure.quote.magic"));
-    let machine = Machine { attest_type: 0x8014, ..Machine::default() };
-    assert_eq!(refusal(&machine), at("A2", "azure.quote.type"));
-}
-
-#[test]
-fn a2_a_quote_over_other_pcrs_is_refused() {
-    let sha256 = |bitmap: &[u8]| {
-        [&[0x00, 0x0b, u8::try_from(bitmap.len()).expect("short")], bitmap].concat()
-    };
-    let all = sha256(&[0xff; 3]);
-    let without_16 = sha256(&[0xff, 0xff, 0xfe]);
-    let sha1 = vec![0x00, 0x04, 3, 0xff, 0xff, 0xff];
-    for selections in [
-        vec![],
-        vec![without_16],
-        vec![sha256(&[0xff, 0xff])],
-        vec![sha256(&[0xff, 0xff, 0xff, 0x01])],
-        vec![sha256(&[0xff, 0xff, 0xff, 0x00])],
-        vec![sha1.clone()],
-        vec![all.clone(), sha1],
-        vec![all.clone(), all],
-    ] {
-        let machine = Machine { selections, ..Machine::default() };
-        assert_eq!(refusal(&machine), at("A2", "azure.quote.pcr-selection"));
-    }
-}
-
-#[test]
-fn a2_pcr_values_under_other_numbers_are_refused() {
-    let mut json = Machine::default().evidence();
-    let pcrs = json["tpm_quote"]["pcrs"].as_array_mut().expect("a list");
-    pcrs.swap(4, 5);
-    assert_eq!(refusal_of(&json, &expected()), at("A2", "azure.quote.pcr-digest"));
-}
-
-#[test]
-fn a2_pcr_values_that_were_not_quoted_are_refused() {
-    let machine = Machine { pcr_digest: Some(vec![0; 32]), ..Machine::default() };
-    assert_eq!(refusal(&machine), at("A2", "azure.quote.pcr-digest"));
-    // A digest with something after it.
-    let sound = ring::digest::digest(&ring::digest::SHA256, &Machine::default().pcrs.concat());
-    let longer = [sound.as_ref(), &[0]].concat();
-    let machine = Machine { pcr_digest: Some(longer), ..Machine::default() };
-    assert_eq!(refusal(&machine), at("A2", "azure.quote.pcr-digest"));
-}
-
-#[test]
-fn a2_another_number_of_pcrs_is_refused() {
-    for count in [0, 23, 25] {
-        let mut json = Machine::default().evidence();
-        json["tpm_quote"]["pcrs"] = json!(vec![hex::encode([0; 32]); count]);
-        assert_eq!(refusal_of(&json, &expected()), at("A2", "azure.evidence.pcrs"));
-    }
-}
-
-#[test]
-fn a3_a_hardware_report_of_another_challenge_is_refused() {
-    let mut other = vec![0x42; 64];
-    other[47] = 0x43;
-    for user_data in [None, Some(vec![]), Some(vec![0x42; 47]), Some(vec![0; 64]), Some(other)] {
-        let machine = Machine { user_data, ..Machine::default() };
-        assert_eq!(refusal(&machine), at("A3", "azure.user-data"));
-        // Version 1 does not look.
-        let machine = Machine { version: 1, ..machine };
-        assert!(judge(&machine.evidence(), &expected()).is_ok());
-    }
-}
-
-#[test]
-fn a3_an_empty_challenge_is_no_prefix() {
-    let machine = Machine { extra_data: vec![], ..Machine::default() };
-    assert_eq!(refusal(&machine), at("A3", "azure.user-data"));
-}
-
-#[test]
 fn a5_another_challenge_is_refused_at_every_byte() {
-    let json = Machine::default().evidence();
+    let json = TDX.machine.evidence(&profile(), None);
     for byte in 0..64 {
-        let mut other = expected();
+        let mut other = EXPECTED;
         other.0[byte] ^= 1;
-        assert_eq!(refusal_of(&json, &other), at("A5", "azure.report-data"), "byte {byte}");
-    }
-}
-
-#[test]
-fn a5_qualifying_data_of_another_length_are_refused() {
-    for extra_data in [vec![0x42; 47], vec![0x42; 49], expected().0.to_vec()] {
-        let user_data = Some([extra_data.clone(), vec![0; 16]].concat());
-        let machine = Machine { extra_data, user_data, ..Machine::default() };
-        assert_eq!(refusal(&machine), at("A5", "azure.report-data"));
+        let reason = TDX.refusal_of(&json, &other);
+        assert_eq!(at(&reason), ("A5", "azure.report-data"), "byte {byte}");
     }
 }
 
 #[test]
 fn report_data_without_a_zero_tail_are_compared_whole() {
     let whole = ReportData([0x42; 64]);
-    let machine = Machine {
-        extra_data: whole.0.to_vec(),
-        user_data: Some(whole.0.to_vec()),
-        ..Machine::default()
-    };
-    let json = machine.evidence();
-    assert!(judge(&json, &whole).is_ok());
-    assert_eq!(refusal_of(&json, &expected()), at("A5", "azure.report-data"));
+    let json = TDX.machine.evidence(&AzureProfile::answering(whole.0), None);
+    assert!(TDX.judge(&json, &whole).is_ok());
+    assert_eq!(at(&TDX.refusal_of(&json, &EXPECTED)), ("A5", "azure.report-data"));
 }
 
 #[test]
 fn evidence_of_the_other_hardware_is_refused() {
-    let json = Machine::default().evidence();
-    let refused = Evidence::parse_kbs(Tee::AzSnpVtpm, &json).expect_err("a TD's");
-    assert_eq!(refused.reasons()[0].code, "azure.evidence.report-type");
-    assert_eq!(refused.rung(), "A1");
+    for (vm, other) in [(&*SNP, Tee::AzTdxVtpm), (&*TDX, Tee::AzSnpVtpm)] {
+        let json = vm.machine.evidence(&profile(), None);
+        let refused = Evidence::parse_kbs(other, &json).expect_err("the other's");
+        assert_eq!(at(&refused.reasons()[0]), ("A1", "azure.evidence.report-type"));
+    }
 }
 
 #[test]
@@ -290,64 +371,12 @@ fn each_member_is_refused_by_name() {
         ("/td_quote", json!(""), "evidence.truncated"),
         ("/td_quote", json!("A".repeat(32 * 1024)), "azure.evidence.too-large"),
     ] {
-        let mut json = Machine::default().evidence();
+        let mut json = TDX.machine.evidence(&profile(), None);
         *json.pointer_mut(pointer).expect("a member") = value;
-        let (_, refused) = refusal_of(&json, &expected());
-        assert_eq!(refused, code, "{pointer}");
+        let refused = TDX.refusal_of(&json, &EXPECTED);
+        assert_eq!(refused.code, code, "{pointer}");
     }
-    let (_, refused) = refusal_of(&json!([]), &expected());
-    assert_eq!(refused, "azure.evidence.member");
-}
-
-#[test]
-fn a_record_shows_every_rung() {
-    let sound = ladder(&Machine::default());
-    assert!(sound.all_passed(), "{:?}", sound.reasons());
-    assert!(matches!(sound.claims, Some(Claims::AzTdxVtpm(_))));
-    let ids: Vec<&str> = sound.rungs.iter().map(|rung| rung.id).collect();
-    assert_eq!(ids.first(), Some(&"A1"));
-    assert_eq!(ids[ids.len() - 4..], ["A2", "A3", "A5", "A4"]);
-    for id in ["T1", "T2", "T7", "T8", "T9"] {
-        assert!(ids.contains(&id), "{id}");
-    }
-    for (machine, rung) in [
-        (Machine { td_report_data: Some([0; 64]), ..Machine::default() }, "A1"),
-        (Machine { signer: Signer::OtherKey, ..Machine::default() }, "A2"),
-        (Machine { user_data: None, ..Machine::default() }, "A3"),
-    ] {
-        let record = ladder(&machine);
-        let failed: Vec<&str> = record
-            .rungs
-            .iter()
-            .filter(|rung| matches!(rung.outcome, Outcome::Failed(_)))
-            .map(|rung| rung.id)
-            .collect();
-        assert_eq!(failed, [rung]);
-        assert!(record.claims.is_none());
-    }
-}
-
-#[test]
-fn a_verified_machine_is_appraised_by_its_reference_values() {
-    let machine = Machine::default();
-    let verified = judge(&machine.evidence(), &expected()).expect("a verdict");
-    let Claims::AzTdxVtpm(claims) = verified.get() else { panic!("an Azure TD") };
-    let AzureHardwareClaims::Tdx(td) = &claims.hardware else { panic!("a TD") };
-    let mut set = format!(
-        "name = \"podvm\"\ntee = \"az-tdx-vtpm\"\nmeasurement = [\"{}\"]\n[pcrs]\n",
-        td.mrtd
-    );
-    for (index, pcr) in claims.pcrs.iter().enumerate() {
-        set.push_str(&format!("{index} = [\"{pcr}\"]\n"));
-    }
-    let set = ReferenceValues::parse_toml(&set).expect("a set");
-    let policy = AppraisalPolicy {
-        reference_values: vec!["podvm".to_owned()],
-        registers: [adyton_attestation::appraisal::Register::Mrtd].into(),
-        ..AppraisalPolicy::default()
-    };
-    let result = appraise(verified, &[set], &policy, UnixTime(NOW)).expect("a result");
-    assert_eq!(result.matched_reference_values(), "podvm");
+    assert_eq!(TDX.refusal_of(&json!([]), &EXPECTED).code, "azure.evidence.member");
 }
 
 /// Applies `change` to the bytes behind one member, in whatever text they are written.
@@ -374,15 +403,15 @@ fn len(json: &Value, pointer: &str) -> usize {
 
 #[test]
 fn every_byte_of_quote_signature_and_pcrs_matters() {
-    let sound = Machine::default().evidence();
-    assert!(judge(&sound, &expected()).is_ok());
+    let sound = TDX.machine.evidence(&profile(), None);
+    assert!(TDX.judge(&sound, &EXPECTED).is_ok());
     let members = (0..24).map(|pcr| format!("/tpm_quote/pcrs/{pcr}"));
     let members = members.chain(["/tpm_quote/message", "/tpm_quote/signature"].map(String::from));
     let mut flips = 0;
     for member in members {
         for at in 0..len(&sound, &member) {
             let flipped = with_bytes(&sound, &member, |bytes| bytes[at] ^= 1 << (at % 8));
-            let (rung, _) = refusal_of(&flipped, &expected());
+            let rung = TDX.refusal_of(&flipped, &EXPECTED).rung;
             assert_eq!(rung, "A2", "byte {at} of {member}");
             flips += 1;
         }
@@ -400,16 +429,16 @@ fn is_unsigned(at: usize) -> bool {
 
 #[test]
 fn every_byte_of_the_hcl_report_matters_but_the_listed_ones() {
-    let sound = Machine::default().evidence();
+    let sound = TDX.machine.evidence(&profile(), None);
     let (mut refused, mut accepted) = (0, 0);
     for at in 0..len(&sound, "/hcl_report") {
         let flipped = with_bytes(&sound, "/hcl_report", |bytes| bytes[at] ^= 1 << (at % 8));
         if is_unsigned(at) {
-            assert!(judge(&flipped, &expected()).is_ok(), "byte {at:#x}");
+            assert!(TDX.judge(&flipped, &EXPECTED).is_ok(), "byte {at:#x}");
             accepted += 1;
         } else {
-            let (rung, code) = refusal_of(&flipped, &expected());
-            assert_eq!(rung, "A1", "byte {at:#x}: {code}");
+            let reason = TDX.refusal_of(&flipped, &EXPECTED);
+            assert_eq!(reason.rung, "A1", "byte {at:#x}: {reason:?}");
             refused += 1;
         }
     }

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
-use crate::pki::{DAY, Identity, Pki, Window};
+use crate::pki::{DAY, Identity, Pki, Scope, Window};
 use crate::tcb::{FMSPC, OTHER_FMSPC, PCE_ID, TcbInfoSubject, qe_identity_json, tcb_info_json};
 
 /// How long collateral is valid after it was issued; Intel's is too.
@@ -37,14 +37,21 @@ pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> 
     if has(Fault::RevokedTcbSigner) {
         root_revokes.push(pki.tcb_signer.serial());
     }
-    let root_crl = pki.root.revocation_list(unless_expired(Fault::ExpiredRootCrl), &root_revokes);
+    let root_crl = {
+        let window = unless_expired(Fault::ExpiredRootCrl);
+        pki.root.revocation_list(window, Scope::Everything, &root_revokes)
+    };
     let pck_revokes = if has(Fault::RevokedPck) { vec![pki.pck.serial()] } else { Vec::new() };
     // Both PKIs use the same names, so a forged list differs by its signature only.
     let pck_crl_signer = if has(Fault::ForgedCrl) { &other.pck_ca } else { &pki.pck_ca };
+    let pck_window = if has(Fault::FutureCrl) { future } else { unless_expired(Fault::ExpiredCrl) };
+    let scope = if has(Fault::PartialCrl) { Scope::UserCertificates } else { Scope::Everything };
     let pck_crl = if has(Fault::MissingCrl) {
         Vec::new()
+    } else if has(Fault::CrlOfOtherIssuer) {
+        root_crl.clone()
     } else {
-        pck_crl_signer.revocation_list(unless_expired(Fault::ExpiredCrl), &pck_revokes)
+        pck_crl_signer.revocation_list(pck_window, scope, &pck_revokes)
     };
 
     // TCB info.
@@ -64,8 +71,13 @@ pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> 
 
     // QE identity.
     let qe_id = if has(Fault::SgxQeIdentity) { "QE" } else { "TD_QE" };
-    let mut qe_identity = qe_identity_json(qe_id, unless_expired(Fault::ExpiredQeIdentity));
-    let qe_identity_signature = pki.tcb_signer.key.sign_raw(qe_identity.as_bytes());
+    let qe_window = match has(Fault::FutureQeIdentity) {
+        true => future,
+        false => unless_expired(Fault::ExpiredQeIdentity),
+    };
+    let mut qe_identity = qe_identity_json(qe_id, qe_window);
+    let qe_issuer = if has(Fault::ForgedQeIdentity) { other } else { pki };
+    let qe_identity_signature = qe_issuer.tcb_signer.key.sign_raw(qe_identity.as_bytes());
     if has(Fault::TamperedQeIdentity) {
         qe_identity = qe_identity.replace("OutOfDate", "UpToDate");
     }
@@ -77,7 +89,7 @@ pub(crate) fn collateral(pki: &Pki, other: &Pki, now: u64, faults: &[Fault]) -> 
         "tcb_info_issuer_chain": chain(&tcb_issuer.tcb_signer, &tcb_issuer.root),
         "tcb_info": tcb_info,
         "tcb_info_signature": hex::encode(tcb_info_signature),
-        "qe_identity_issuer_chain": chain(&pki.tcb_signer, &pki.root),
+        "qe_identity_issuer_chain": chain(&qe_issuer.tcb_signer, &qe_issuer.root),
         "qe_identity": qe_identity,
         "qe_identity_signature": hex::encode(qe_identity_signature),
     })

@@ -3,13 +3,18 @@
 //! In: events. Out: the bytes of a CCEL table with its padding, and the registers that they add up to.
 //! Written from TCG "PC Client Platform Firmware Profile", §10.2, not from the product's parser.
 
+use crate::fault::Fault;
 use crate::keys::sha384;
 
 const EV_NO_ACTION: u32 = 3;
 const EV_SEPARATOR: u32 = 4;
-const EV_EVENT_TAG: u32 = 6;
+pub(crate) const EV_EVENT_TAG: u32 = 6;
 const EV_IPL: u32 = 13;
 const SHA384: u16 = 0x000c;
+/// Low byte of TCG's number for SHA-256.
+const SHA256: u8 = 0x0b;
+/// Bytes of 0xff after the log: firmware reserves more than it writes.
+const PADDING: usize = 64;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,5 +137,44 @@ impl FakeEventLog {
             }
         }
         registers
+    }
+
+    /// The table as a guest sends it, with those of the `faults` that concern
+    /// [`Site::EventLog`](crate::Site::EventLog).
+    pub(crate) fn to_faulty_table(&self, faults: &[Fault]) -> Vec<u8> {
+        let mut log = self.clone();
+        faults.iter().for_each(|fault| log.spoil(*fault));
+        let mut table = log.to_table(log.to_bytes().len() + PADDING);
+        let end = table.len() - PADDING;
+        for fault in faults {
+            match fault {
+                Fault::TruncatedEventLog => table.truncate(end - 1),
+                // The algorithm that the first event declares, behind its name, class and versions.
+                Fault::Sha256EventLog => table[32 + 16 + 4 + 4 + 4] = SHA256,
+                Fault::GarbageAfterEventLog => table.extend(*b"garbage"),
+                _ => {}
+            }
+        }
+        table
+    }
+
+    /// Defects in what the events are.
+    fn spoil(&mut self, fault: Fault) {
+        let events = &mut self.events;
+        match fault {
+            Fault::DroppedEvent => drop(events.remove(1)),
+            Fault::AppendedEvent => events.push(FakeEvent::of_data(4, EV_EVENT_TAG, b"appended")),
+            Fault::RepeatedEvent => events.insert(1, events[1].clone()),
+            Fault::ReorderedEvents => events.swap(0, 1),
+            Fault::MovedEvent => events[1].index = 2,
+            Fault::OtherEventDigest => events[1].digest[0] ^= 1,
+            Fault::SilencedEvent => events[1].event_type = EV_NO_ACTION,
+            Fault::LogOfAnotherBoot => {
+                events[5] = FakeEvent::described(3, EV_IPL, b"single", b"kernel_cmdline: single\0");
+            }
+            Fault::EmptyEventLog => events.clear(),
+            Fault::UnknownRegister => events[1].index = 5,
+            _ => {}
+        }
     }
 }

@@ -16,6 +16,10 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
+mod fault;
+
+pub use fault::GpuFault;
+
 use crate::keys::sha384;
 use crate::pki::DAY;
 
@@ -27,74 +31,6 @@ const MEASUREMENTS: u8 = 64;
 const DRIVER_INDICES: [usize; 4] = [7, 21, 35, 40];
 /// Those that the VBIOS's manifest calls active.
 const VBIOS_INDICES: [usize; 3] = [1, 2, 9];
-
-/// One deliberate defect in a GPU's Evidence. Each belongs to one rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GpuFault {
-    /// G1: the sender calls it another architecture.
-    OtherArchitecture,
-    /// G1: SPDM version 1.2.
-    SpdmVersion,
-    /// G1: the report ends inside its signature.
-    Truncated,
-    /// G1: bytes that are not zero follow the report.
-    TrailingBytes,
-    /// G1: a measurement block is numbered twice.
-    BlockTwice,
-    /// G2: the chain ends in another root of the same name.
-    OtherRoot,
-    /// G2: the leaf's validity has ended.
-    ExpiredLeaf,
-    /// G2: an authority of another architecture issued the chain.
-    OtherIdentity,
-    /// G2: the leaf has no firmware id.
-    NoFirmwareId,
-    /// G2: an intermediate is no CA.
-    IntermediateIsNoCa,
-    /// G2: the leaf has a critical extension that nobody knows.
-    CriticalExtension,
-    /// G2: an intermediate's key is for signing lists alone.
-    IntermediateForListsOnly,
-    /// G3: one bit of a measurement was flipped after signing.
-    FlippedMeasurement,
-    /// G3: another key signed.
-    OtherKey,
-    /// G4: the certificate speaks for other firmware.
-    OtherFirmwareId,
-    /// G4: the report states no driver version.
-    NoDriverVersion,
-    /// G5: the device was asked with another nonce.
-    OtherNonce,
-    /// G6: the driver measured otherwise.
-    OtherDriverMeasurement,
-    /// G6: a VBIOS that no set lists.
-    OtherVbiosVersion,
-}
-
-impl GpuFault {
-    /// Every fault with the rung that it fails.
-    pub const ALL: [(Self, &'static str); 19] = [
-        (Self::OtherArchitecture, "G1"),
-        (Self::SpdmVersion, "G1"),
-        (Self::Truncated, "G1"),
-        (Self::TrailingBytes, "G1"),
-        (Self::BlockTwice, "G1"),
-        (Self::OtherRoot, "G2"),
-        (Self::ExpiredLeaf, "G2"),
-        (Self::OtherIdentity, "G2"),
-        (Self::NoFirmwareId, "G2"),
-        (Self::IntermediateIsNoCa, "G2"),
-        (Self::CriticalExtension, "G2"),
-        (Self::IntermediateForListsOnly, "G2"),
-        (Self::FlippedMeasurement, "G3"),
-        (Self::OtherKey, "G3"),
-        (Self::OtherFirmwareId, "G4"),
-        (Self::NoDriverVersion, "G4"),
-        (Self::OtherNonce, "G5"),
-        (Self::OtherDriverMeasurement, "G6"),
-        (Self::OtherVbiosVersion, "G6"),
-    ];
-}
 
 struct Node {
     key: KeyPair,
@@ -142,7 +78,7 @@ impl FakeGpu {
         };
         let identity = node("NVIDIA GH100 Identity", None, self.born, Shape::Ca, Some(root));
         let provisioner = node(provisioner_name, None, self.born, middle, Some(&identity));
-        let chip = Some("4F2A0C5E1B7D9A3355");
+        let chip = Some("4F2A0C5E1B7D9A3355").filter(|_| !is(GpuFault::NoChipSerial));
         let brom = node("GH100 A01 GSP BROM", chip, self.born, Shape::Ca, Some(&provisioner));
         let shape = match fault {
             Some(GpuFault::NoFirmwareId) => Shape::Leaf,
@@ -163,15 +99,24 @@ impl FakeGpu {
         match fault {
             Some(GpuFault::FlippedMeasurement) => report[37 + 8 + 20] ^= 1,
             Some(GpuFault::Truncated) => report.truncate(report.len() - 1),
+            Some(GpuFault::Oversized) => report.resize(20_000, 0),
             Some(GpuFault::TrailingBytes) => report.extend([0, 0, 7]),
             _ => {}
         }
-        let arch = if is(GpuFault::OtherArchitecture) { "BLACKWELL" } else { "HOPPER" };
+        let arch = match fault {
+            Some(GpuFault::OtherArchitecture) => "BLACKWELL",
+            Some(GpuFault::UnknownArchitecture) => "PASCAL",
+            _ => "HOPPER",
+        };
+        let certificate = match is(GpuFault::NoCertificates) {
+            true => Value::Null,
+            false => STANDARD.encode(chain).into(),
+        };
         json!({ "device_evidence_list": [{
             "arch": arch,
             "uuid": "unknown",
             "evidence": hex::encode(report),
-            "certificate": STANDARD.encode(chain),
+            "certificate": certificate,
         }] })
     }
 
@@ -312,16 +257,27 @@ fn report(nonce: [u8; 32], fault: Option<GpuFault>) -> Vec<u8> {
         opaque.extend(u16::try_from(bytes.len()).expect("short").to_le_bytes());
         opaque.extend(bytes);
     };
-    field(6, &vbios);
-    field(15, b"882\0\0\0\0\0\0");
-    field(17, b"1010\0");
-    field(18, b"0200\0");
-    if fault != Some(GpuFault::NoDriverVersion) {
-        field(3, b"550.90.07\0");
+    let left_out = match fault {
+        Some(GpuFault::NoVbiosVersion) => 6,
+        Some(GpuFault::NoBoard) => 15,
+        Some(GpuFault::NoDriverVersion) => 3,
+        Some(GpuFault::NoNvdec0) => 11,
+        Some(GpuFault::NoReportedFirmwareId) => 20,
+        _ => 0,
+    };
+    let fields: [(u16, &[u8]); 7] = [
+        (6, &vbios),
+        (15, b"882\0\0\0\0\0\0"),
+        (17, b"1010\0"),
+        (18, b"0200\0"),
+        (3, b"550.90.07\0"),
+        // NVDEC 0 is disabled: measurement 35 does not count.
+        (11, &[0x55]),
+        (20, &firmware_id()),
+    ];
+    for (id, bytes) in fields.into_iter().filter(|(id, _)| *id != left_out) {
+        field(id, bytes);
     }
-    // Disabled: measurement 35 does not count.
-    field(11, &[0x55]);
-    field(20, &firmware_id());
     out.extend(u16::try_from(opaque.len()).expect("short").to_le_bytes());
     out.extend(opaque);
     out

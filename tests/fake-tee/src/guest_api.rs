@@ -1,7 +1,7 @@
 //! Speaks the guest API that CoCo gives to containers on loopback.
 //!
 //! Role: the Attester's front desk. In: HTTP/1.1 requests from the same host. Out: Evidence of a
-//! [`FakeTee`] or [`FakeSnp`]. Paths, parameters and statuses are those of guest-components' `api-server-rest`
+//! [`FakeTee`], [`FakeSnp`] or [`FakeAzure`]. Paths, parameters and statuses are those of guest-components' `api-server-rest`
 //! with the feature "attestation": `GET /aa/evidence`, `POST /aa/aael`, `GET /info`.
 //! Threads instead of async: a handful of callers, and nothing to wait for.
 
@@ -15,12 +15,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::event_log::{EV_EVENT_TAG, FakeEvent};
 use crate::fault::Fault;
 use crate::keys::sha384;
 use crate::profile::TdProfile;
-use crate::{FakeSnp, FakeTee, SnpFault, SnpProfile};
+use crate::{AzureFault, AzureProfile, FakeAzure, FakeSnp, FakeTee, SnpFault, SnpProfile};
 
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD: usize = 16 * 1024;
@@ -40,6 +41,7 @@ pub struct GuestApi {
 enum Guest {
     Td { tee: Box<FakeTee>, profile: Mutex<TdProfile>, faults: Vec<Fault> },
     Snp { machine: FakeSnp, profile: SnpProfile, fault: Option<SnpFault> },
+    Azure { machine: FakeAzure, version: u64, fault: Option<AzureFault> },
 }
 
 impl GuestApi {
@@ -53,6 +55,12 @@ impl GuestApi {
     /// An SNP guest of the given profile on the given machine, with the given fault.
     pub fn snp(machine: FakeSnp, profile: SnpProfile, fault: Option<SnpFault>) -> Self {
         let guest = Guest::Snp { machine, profile, fault };
+        Self { guest, connections: AtomicUsize::new(0) }
+    }
+
+    /// An Azure VM that sends Evidence of this version, 1 or 2, with the given fault.
+    pub fn azure(machine: FakeAzure, version: u64, fault: Option<AzureFault>) -> Self {
+        let guest = Guest::Azure { machine, version, fault };
         Self { guest, connections: AtomicUsize::new(0) }
     }
 
@@ -117,9 +125,10 @@ impl GuestApi {
 
     /// As the API's `/info` names it.
     fn tee(&self) -> &'static str {
-        match self.guest {
+        match &self.guest {
             Guest::Td { .. } => "tdx",
             Guest::Snp { .. } => "snp",
+            Guest::Azure { machine, .. } => machine.hardware().tee(),
         }
     }
 
@@ -130,13 +139,20 @@ impl GuestApi {
         // The Attestation Agent fills short runtime data up with zeros.
         let mut report_data = [0; REPORT_DATA_LEN];
         report_data[..runtime_data.len()].copy_from_slice(&runtime_data);
-        let evidence = match &self.guest {
-            Guest::Td { faults, .. } if faults.contains(&Fault::FailingAttester) => {
+        if let Guest::Td { faults, .. } = &self.guest {
+            if faults.contains(&Fault::FailingAttester) {
                 return Response::text(500, "the simulated attester fails, as it was told to");
             }
-            Guest::Td { faults, .. } if faults.contains(&Fault::MalformedEvidence) => {
+            if faults.contains(&Fault::MalformedEvidence) {
                 return Response::bytes(b"not the evidence you asked for".to_vec());
             }
+        }
+        Response::bytes(self.primary_evidence(report_data).to_string().into_bytes())
+    }
+
+    /// The guest's Evidence over these report data, as the value of `primary_evidence` in the KBS protocol.
+    pub fn primary_evidence(&self, report_data: [u8; REPORT_DATA_LEN]) -> Value {
+        match &self.guest {
             Guest::Td { tee, profile, faults } => {
                 let profile = profile.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 tee.primary_evidence(&profile, report_data, faults)
@@ -144,12 +160,16 @@ impl GuestApi {
             Guest::Snp { machine, profile, fault } => {
                 machine.evidence(profile, report_data, *fault)
             }
-        };
-        Response::bytes(evidence.to_string().into_bytes())
+            Guest::Azure { machine, version, fault } => {
+                let version = *version;
+                let profile = AzureProfile { version, ..AzureProfile::answering(report_data) };
+                machine.evidence(&profile, *fault)
+            }
+        }
     }
 
     /// Extends RTMR3 with the event, as the Attestation Agent does for its PCR 17. SNP has no
-    /// register that a running guest could extend.
+    /// register that a running guest could extend, and the simulated vTPM's PCRs stay as they are.
     fn extend(&self, body: &[u8]) -> Response {
         let event: AaelEvent = match serde_json::from_slice(body) {
             Ok(event) => event,
@@ -160,8 +180,11 @@ impl GuestApi {
         };
         let text = format!("{} {} {}", event.domain, event.operation, event.content);
         let mut profile = profile.lock().unwrap_or_else(PoisonError::into_inner);
-        let extended = [profile.rtmrs[3], sha384(text.as_bytes())];
-        profile.rtmrs[3] = sha384(extended.as_flattened());
+        let digest = sha384(text.as_bytes());
+        profile.rtmrs[3] = sha384([profile.rtmrs[3], digest].as_flattened());
+        if let Some(log) = &mut profile.event_log {
+            log.events.push(FakeEvent::of_data(4, EV_EVENT_TAG, text.as_bytes()));
+        }
         Response::json("{}".to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! A simulated TEE: real-format TDX and SNP Evidence and Endorsements under roots of its own.
+//! A simulated TEE: real-format TDX, SNP and Azure vTPM Evidence and Endorsements under roots of its own.
 //!
 //! Role: Attester and Endorser (RFC 9334 §4.1), both pretended. In: a seed, the time, a
 //! [`TdProfile`], the wanted [`Fault`]s. Out: quotes v4/v5, collateral and reference values which
@@ -17,6 +17,7 @@
 //! assert!(collateral["tcb_info"].is_string());
 //! ```
 
+mod azure;
 mod collateral;
 mod event_log;
 mod fault;
@@ -37,6 +38,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+pub use azure::{AzureFault, AzureProfile, FakeAzure, FakeHardware, QuoteSigner};
 pub use event_log::{FakeEvent, FakeEventLog};
 pub use fault::{Fault, Site, UnknownFault};
 pub use gpu::{FakeGpu, GpuFault};
@@ -107,7 +109,25 @@ impl FakeTee {
         self.quoting_enclave.quote(pki, profile, report_data, faults)
     }
 
-    /// The quote as a KBS client sends it: `{"cc_eventlog": null, "quote": "<base64>"}`.
+    /// Signs header and body of a quote anew, as if the TDX module had written what they say. They are the
+    /// first `signed_len` bytes.
+    ///
+    /// # Panics
+    /// When the quote ends before its signature does.
+    pub fn sign_quote(&self, quote: &mut [u8], signed_len: usize) {
+        self.quoting_enclave.sign(quote, signed_len);
+    }
+
+    /// Signs TCB info or QE identity, whatever the text says: `r ‖ s`.
+    pub fn sign_document(&self, text: &str) -> [u8; 64] {
+        self.pki.tcb_signer.key.sign_raw(text.as_bytes())
+    }
+
+    /// The quote as a KBS client sends it: `{"cc_eventlog": …, "quote": "<base64>"}`, with the event log in
+    /// base64, or null when the profile has none.
+    ///
+    /// # Panics
+    /// When a fault is one of an event log and the profile has none.
     pub fn primary_evidence(
         &self,
         profile: &TdProfile,
@@ -115,7 +135,11 @@ impl FakeTee {
         faults: &[Fault],
     ) -> Value {
         let quote = self.faulty_quote(profile, report_data, faults);
-        json!({ "cc_eventlog": null, "quote": STANDARD.encode(quote) })
+        let of_log = faults.iter().any(|fault| fault.site() == Site::EventLog);
+        assert!(!of_log || profile.event_log.is_some(), "there is no event log to make faults in");
+        let log =
+            profile.event_log.as_ref().map(|log| STANDARD.encode(log.to_faulty_table(faults)));
+        json!({ "cc_eventlog": log, "quote": STANDARD.encode(quote) })
     }
 
     /// Endorsements for this machine, issued an hour before `now` and valid for 30 days, with

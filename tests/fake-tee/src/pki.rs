@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
-    CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
+    CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, CustomExtension,
+    DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
+use crate::fault::Fault;
 use crate::keys::{SigningKey, sha256};
 use crate::sgx_extension::{Platform, SGX_EXTENSION};
 
@@ -46,14 +48,27 @@ impl Identity {
     }
 
     /// A CRL of this CA, DER.
-    pub(crate) fn revocation_list(&self, window: Window, revoked: &[SerialNumber]) -> Vec<u8> {
+    pub(crate) fn revocation_list(
+        &self,
+        window: Window,
+        scope: Scope,
+        revoked: &[SerialNumber],
+    ) -> Vec<u8> {
         let epoch = date_time_ymd(1970, 1, 1);
         let this_update = epoch + Duration::from_secs(window.issued);
         CertificateRevocationListParams {
             this_update,
             next_update: epoch + Duration::from_secs(window.expires),
             crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
+            issuing_distribution_point: match scope {
+                Scope::Everything => None,
+                Scope::UserCertificates => Some(CrlIssuingDistributionPoint {
+                    distribution_point: CrlDistributionPoint {
+                        uris: vec!["http://crl.invalid".into()],
+                    },
+                    scope: Some(CrlScope::UserCertsOnly),
+                }),
+            },
             revoked_certs: revoked
                 .iter()
                 .map(|serial| RevokedCertParams {
@@ -72,6 +87,13 @@ impl Identity {
     }
 }
 
+/// Which of its issuer's certificates a CRL covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope {
+    Everything,
+    UserCertificates,
+}
+
 /// From when to when something is valid, in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -84,11 +106,15 @@ pub(crate) struct Pki {
     pub(crate) root: Identity,
     pub(crate) pck_ca: Identity,
     pub(crate) pck: Identity,
-    /// A PCK certificate that expired a day before birth: same key, same machine.
-    pub(crate) expired_pck: Identity,
     pub(crate) tcb_signer: Identity,
     pub(crate) platform: Platform,
+    seed: [u8; 32],
+    born: u64,
 }
+
+/// An extension that no vendor defines.
+const UNKNOWN: &[u64] = &[1, 3, 6, 1, 4, 1, 99_999, 1];
+const PCK_NAME: &str = "SGX PCK Certificate";
 
 impl Pki {
     /// The PKI that `seed` and the moment of birth define, the same every time.
@@ -96,26 +122,49 @@ impl Pki {
         let start = born.saturating_sub(NOT_BEFORE_MARGIN);
         let ca_window = Window { issued: start, expires: born + CA_LIFETIME };
         let leaf_window = Window { issued: start, expires: born + LEAF_LIFETIME };
-        let gone = Window {
-            issued: born.saturating_sub(LEAF_LIFETIME),
-            expires: born.saturating_sub(DAY),
-        };
         let extension = CustomExtension::from_oid_content(SGX_EXTENSION, platform.to_der());
 
         let root = identity(seed, "SGX Root CA", Kind::Ca, ca_window, &[], None);
         let pck_ca = identity(seed, "SGX PCK Platform CA", Kind::Ca, ca_window, &[], Some(&root));
-        let pck_name = "SGX PCK Certificate";
-        let pck_extension = [extension];
-        let pck = identity(seed, pck_name, Kind::Leaf, leaf_window, &pck_extension, Some(&pck_ca));
-        let expired_pck = identity(seed, pck_name, Kind::Leaf, gone, &pck_extension, Some(&pck_ca));
+        let pck = identity(seed, PCK_NAME, Kind::Leaf, leaf_window, &[extension], Some(&pck_ca));
         let tcb_signer =
             identity(seed, "SGX TCB Signing", Kind::Leaf, leaf_window, &[], Some(&root));
-        Self { root, pck_ca, pck, expired_pck, tcb_signer, platform }
+        Self { root, pck_ca, pck, tcb_signer, platform, seed: *seed, born }
     }
 
     /// PCK leaf, PCK CA, root: what the Quoting Enclave appends to a quote.
-    pub(crate) fn pck_chain(&self, leaf: &Identity) -> String {
+    pub(crate) fn pck_chain(&self, faults: &[Fault]) -> String {
+        let odd = faults.iter().find_map(|fault| self.odd_pck(*fault));
+        let leaf = odd.as_ref().unwrap_or(&self.pck);
         [leaf.pem(), self.pck_ca.pem(), self.root.pem()].concat()
+    }
+
+    /// A PCK certificate of the same key and machine with a fault of its own.
+    fn odd_pck(&self, fault: Fault) -> Option<Identity> {
+        let born = self.born;
+        let platform = CustomExtension::from_oid_content(SGX_EXTENSION, self.platform.to_der());
+        let usual = Window {
+            issued: born.saturating_sub(NOT_BEFORE_MARGIN),
+            expires: born + LEAF_LIFETIME,
+        };
+        let (kind, window, extensions) = match fault {
+            Fault::ExpiredPck => {
+                let issued = born.saturating_sub(LEAF_LIFETIME);
+                (Kind::Leaf, Window { issued, expires: born.saturating_sub(DAY) }, vec![platform])
+            }
+            Fault::FuturePck => {
+                (Kind::Leaf, Window { issued: born + DAY, ..usual }, vec![platform])
+            }
+            Fault::PckWithoutPlatform => (Kind::Leaf, usual, vec![]),
+            Fault::PckIsCa => (Kind::Ca, usual, vec![platform]),
+            Fault::CriticalPckExtension => {
+                let mut unknown = CustomExtension::from_oid_content(UNKNOWN, vec![0x05, 0x00]);
+                unknown.set_criticality(true);
+                (Kind::Leaf, usual, vec![platform, unknown])
+            }
+            _ => return None,
+        };
+        Some(identity(&self.seed, PCK_NAME, kind, window, &extensions, Some(&self.pck_ca)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Role: Attester's target environment (RFC 9334 §3.1). In: choices of a test. Out: the body of a
 //! TD report. Nothing here is measured; the values are SHA-384 digests of their own names.
 
+use crate::event_log::FakeEventLog;
 use crate::fault::Fault;
 use crate::keys::{sha256, sha384};
 use crate::tcb;
@@ -67,10 +68,14 @@ pub struct TdProfile {
     pub tee_tcb_svn2: [u8; 16],
     /// Service TD binding; TDX 1.5 reports only.
     pub mrservicetd: [u8; 48],
+    /// Service TD binding at creation; TDX 1.5 reports with extensions only.
+    pub initial_service_td: [u8; 48],
     /// Service TD binding as it is now; TDX 1.5 reports with extensions only.
     pub current_service_td: [u8; 48],
     /// Pads the quote with zeros to this many bytes, as one cloud does (8000); 0 pads nothing.
     pub pad_to: usize,
+    /// The event log that goes with the quote; see [`with_event_log`](Self::with_event_log).
+    pub event_log: Option<FakeEventLog>,
 }
 
 impl Default for TdProfile {
@@ -94,8 +99,10 @@ impl Default for TdProfile {
             rtmrs: [measured("rtmr0"), measured("rtmr1"), measured("rtmr2"), measured("rtmr3")],
             tee_tcb_svn2: tcb::TEE_TCB_SVN,
             mrservicetd: [0; 48],
+            initial_service_td: [0; 48],
             current_service_td: [0; 48],
             pad_to: 0,
+            event_log: None,
         }
     }
 }
@@ -106,6 +113,14 @@ impl TdProfile {
         for fault in faults {
             self.apply(*fault);
         }
+        self
+    }
+
+    /// The same TD after this boot: the log goes with its quotes, and the registers are what it adds up to.
+    #[must_use]
+    pub fn with_event_log(mut self, log: FakeEventLog) -> Self {
+        self.rtmrs = log.rtmrs();
+        self.event_log = Some(log);
         self
     }
 
@@ -122,6 +137,11 @@ impl TdProfile {
             Fault::ReservedTdAttribute => self.td_attributes |= 1 << 8,
             Fault::MigratableTd => self.td_attributes |= ATTRIBUTE_MIGRATABLE,
             Fault::SeptVeEnabled => self.td_attributes &= !ATTRIBUTE_SEPT_VE_DISABLE,
+            Fault::UnknownBodyType | Fault::WrongBodySize if self.format == QuoteFormat::V4 => {
+                self.format = QuoteFormat::V5Td10;
+            }
+            Fault::OversizedQuote => self.pad_to = 1024 * 1024,
+            Fault::XfamWithoutSse => self.xfam &= !(1 << 1),
             Fault::UnknownXfam => self.xfam |= 1 << 40,
             Fault::OtherMeasurement => self.mrtd = another(&self.mrtd),
             Fault::OtherRtmr => self.rtmrs[2] = another(&self.rtmrs[2]),
@@ -131,6 +151,10 @@ impl TdProfile {
             Fault::ServiceTd => {
                 self.format = QuoteFormat::V5Td15;
                 self.mrservicetd = another(&self.mrservicetd);
+            }
+            Fault::InitialServiceTd => {
+                self.format = QuoteFormat::V5Td15Ex;
+                self.initial_service_td = another(&self.initial_service_td);
             }
             Fault::LaterServiceTd => {
                 self.format = QuoteFormat::V5Td15Ex;
@@ -164,8 +188,9 @@ impl TdProfile {
             report.push(0);
             report.extend(sha256(b"adyton fake-td instance"));
             report.extend([0; 48]);
-            // Service TDs at creation: none. Then the TCB at creation and where it was captured.
-            report.extend([0; 48 + 8]);
+            // Service TDs at creation and their attributes; TCB at creation and where it was captured.
+            report.extend(self.initial_service_td);
+            report.extend([0; 8]);
             report.extend(tcb::COMPONENT_SVNS);
             report.extend(self.tee_tcb_svn);
             report.extend(tcb::FMSPC);

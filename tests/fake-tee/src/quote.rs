@@ -14,11 +14,13 @@ const VENDOR_ID: [u8; 16] = [
 ];
 const TEE_TYPE_TDX: u32 = 0x81;
 const KEY_TYPE_P256: u16 = 2;
+const BODY_SGX: u16 = 1;
 const BODY_TD10: u16 = 2;
 const BODY_TD15: u16 = 3;
 const BODY_TD15_EX: u16 = 4;
 const CERTIFICATION_QE_REPORT: u16 = 6;
 const CERTIFICATION_PCK_CHAIN: u16 = 5;
+const CERTIFICATION_ENCRYPTED_PPID: u16 = 3;
 /// Authentication data of the Quoting Enclave; Intel's is a counter from 0 to 31 as well.
 const QE_AUTHENTICATION: [u8; 32] = {
     let mut bytes = [0; 32];
@@ -62,7 +64,7 @@ impl QuotingEnclave {
         let profile = profile.clone().with_faults(faults);
 
         let mut quote = header(&profile, faults);
-        quote.extend(body(&profile, &report_data));
+        quote.extend(body(&profile, &report_data, faults));
 
         let signer =
             if has(Fault::SwappedAttestationKey) { &self.swapped } else { &self.attestation };
@@ -73,9 +75,16 @@ impl QuotingEnclave {
         let mut signature_data = signature.to_vec();
         signature_data.extend(signer.raw_public_key());
         let certification = self.qe_certification(pki, faults);
-        signature_data.extend(CERTIFICATION_QE_REPORT.to_le_bytes());
+        let certification_type = match has(Fault::NoQeReport) {
+            true => CERTIFICATION_PCK_CHAIN,
+            false => CERTIFICATION_QE_REPORT,
+        };
+        signature_data.extend(certification_type.to_le_bytes());
         signature_data.extend(length(certification.len()));
         signature_data.extend(certification);
+        if has(Fault::LeftoverSignatureData) {
+            signature_data.push(0);
+        }
 
         quote.extend(length(signature_data.len()));
         quote.extend(signature_data);
@@ -91,6 +100,13 @@ impl QuotingEnclave {
         quote
     }
 
+    /// Signs header and body of a quote anew, whatever they say. They are the first
+    /// `signed_len` bytes.
+    pub(crate) fn sign(&self, quote: &mut [u8], signed_len: usize) {
+        let signature = self.attestation.sign_raw(&quote[..signed_len]);
+        quote[signed_len + 4..signed_len + 68].copy_from_slice(&signature);
+    }
+
     /// QE report, its signature, authentication data, and the PCK chain.
     fn qe_certification(&self, pki: &Pki, faults: &[Fault]) -> Vec<u8> {
         let has = |fault| faults.contains(&fault);
@@ -100,14 +116,20 @@ impl QuotingEnclave {
         if has(Fault::BadQeReport) {
             signature[40] ^= 1;
         }
-        let leaf = if has(Fault::ExpiredPck) { &pki.expired_pck } else { &pki.pck };
-        let chain = pki.pck_chain(leaf);
+        let mut chain = pki.pck_chain(faults);
+        if has(Fault::ForeignCertificate) {
+            chain.push_str(&pki.tcb_signer.pem());
+        }
+        let chain_type = match has(Fault::OtherCertification) {
+            true => CERTIFICATION_ENCRYPTED_PPID,
+            false => CERTIFICATION_PCK_CHAIN,
+        };
 
         let mut out = report;
         out.extend(signature);
         out.extend(32_u16.to_le_bytes());
         out.extend(QE_AUTHENTICATION);
-        out.extend(CERTIFICATION_PCK_CHAIN.to_le_bytes());
+        out.extend(chain_type.to_le_bytes());
         out.extend(length(chain.len()));
         out.extend(chain.into_bytes());
         out
@@ -139,16 +161,18 @@ fn header(profile: &TdProfile, faults: &[Fault]) -> Vec<u8> {
 }
 
 /// The TD report, behind type and size in quotes v5.
-fn body(profile: &TdProfile, report_data: &[u8; 64]) -> Vec<u8> {
+fn body(profile: &TdProfile, report_data: &[u8; 64], faults: &[Fault]) -> Vec<u8> {
+    let has = |fault| faults.contains(&fault);
     let report = profile.report(report_data);
     let body_type = match profile.format {
         QuoteFormat::V4 => return report,
+        _ if has(Fault::UnknownBodyType) => BODY_SGX,
         QuoteFormat::V5Td10 => BODY_TD10,
         QuoteFormat::V5Td15 => BODY_TD15,
         QuoteFormat::V5Td15Ex => BODY_TD15_EX,
     };
     let mut out = body_type.to_le_bytes().to_vec();
-    out.extend(length(report.len()));
+    out.extend(length(report.len() + usize::from(has(Fault::WrongBodySize))));
     out.extend(report);
     out
 }
@@ -179,7 +203,8 @@ fn qe_report(bound: &[u8; 32], faults: &[Fault]) -> Vec<u8> {
 
     let mut out = Vec::with_capacity(384);
     out.extend(tcb::COMPONENT_SVNS);
-    out.extend([0; 4 + 28]);
+    out.extend(u32::from(has(Fault::OtherQeMiscselect)).to_le_bytes());
+    out.extend([0; 28]);
     out.extend(attributes);
     out.extend(sha256(b"adyton fake-tee quoting enclave code"));
     out.extend([0; 32]);

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::fault::Fault;
 use crate::profile::TdProfile;
-use crate::{FakeSnp, FakeTee, SnpFault, SnpProfile, reference_values};
+use crate::{AzureProfile, FakeAzure, FakeSnp, FakeTee, SnpFault, SnpProfile, reference_values};
 
 const MACHINE: &str = "machine.json";
 const READ_BY_ALL: u32 = 0o644;
@@ -152,6 +152,29 @@ impl FakeSnp {
         write_whole(&files.root, self.root_pem().as_bytes())?;
         write_whole(&files.bundle, bundle.as_bytes())?;
         write_whole(&files.reference_values, profile.reference_values().as_bytes())?;
+        Ok(files)
+    }
+}
+
+impl FakeAzure {
+    /// Writes the hardware's root and endorsements and the VM's reference values into `dir`, which is made
+    /// when absent. The vTPM's key is in this crate.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn write_files(
+        &self,
+        dir: &Path,
+        profile: &AzureProfile,
+        now: u64,
+    ) -> Result<StateFiles, StateError> {
+        fs::create_dir_all(dir).map_err(failed("create the folder", dir))?;
+        let files = StateFiles::inside(dir);
+        let bundle =
+            serde_json::to_string_pretty(&self.endorsement_bundle(now)).expect("strings serialise");
+        write_whole(&files.root, self.root_pem().as_bytes())?;
+        write_whole(&files.bundle, bundle.as_bytes())?;
+        write_whole(&files.reference_values, self.reference_values(profile).as_bytes())?;
         Ok(files)
     }
 }

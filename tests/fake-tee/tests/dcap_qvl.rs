@@ -81,6 +81,28 @@ fn expected(fault: Fault) -> Verdict {
         Fault::WrongReportDataTail => Unnoticed,
         Fault::MalformedEvidence => Unnoticed,
         Fault::FailingAttester => Unnoticed,
+        Fault::UnknownBodyType => Refused("Failed to decode quote"),
+        Fault::WrongBodySize => Refused("Failed to decode quote"),
+        Fault::OversizedQuote => Unnoticed,
+        Fault::OtherCertification => Refused("Unsupported DCAP PCK cert format: 3"),
+        // It does not read the outer type.
+        Fault::NoQeReport => Unnoticed,
+        Fault::LeftoverSignatureData => Unnoticed,
+        Fault::FuturePck => Refused("CertNotValidYet"),
+        Fault::PckWithoutPlatform => Refused("Intel extension not found"),
+        Fault::PckIsCa => Refused("CaUsedAsEndEntity"),
+        Fault::CriticalPckExtension => Refused("UnsupportedCriticalExtension"),
+        Fault::ForeignCertificate => Unnoticed,
+        Fault::FutureCrl => Unnoticed,
+        Fault::CrlOfOtherIssuer => Refused("UnknownRevocationStatus"),
+        Fault::PartialCrl => Unnoticed,
+        Fault::FutureQeIdentity => Refused("QE Identity issue date is in the future"),
+        Fault::ForgedQeIdentity => Refused("Failed to verify certificate chain"),
+        Fault::OtherQeMiscselect => Refused("MISCSELECT"),
+        Fault::XfamWithoutSse => Unnoticed,
+        Fault::InitialServiceTd => Unnoticed,
+        // It does not read event logs.
+        fault if fault.site() == Site::EventLog => Unnoticed,
         _ => panic!("{fault}: say here what dcap-qvl makes of it"),
     }
 }
@@ -121,17 +143,20 @@ fn a_sound_td_is_up_to_date_in_every_quote_format() {
 #[test]
 fn each_fault_is_refused_where_it_belongs() {
     let tee = FakeTee::new(NOW);
+    let mut unexpected = Vec::new();
     for fault in Fault::ALL {
         let verdict = verify(&tee, &TdProfile::default(), &[*fault], NOW);
-        match (expected(*fault), verdict) {
-            (Refused(reason), Err(error)) => {
-                assert!(error.contains(reason), "{fault}: expected {reason:?}, got {error:?}");
-            }
-            (Status(status), Ok(report)) => assert_eq!(report.status, status, "{fault}"),
-            (Unnoticed, Ok(report)) => assert_eq!(report.status, "UpToDate", "{fault}"),
-            (_, verdict) => panic!("{fault}: unexpected verdict {verdict:?}"),
+        let is_as_expected = match (expected(*fault), &verdict) {
+            (Refused(reason), Err(error)) => error.contains(reason),
+            (Status(status), Ok(report)) => report.status == status,
+            (Unnoticed, Ok(report)) => report.status == "UpToDate",
+            _ => false,
+        };
+        if !is_as_expected {
+            unexpected.push(format!("{fault}: {:?}", verdict.map(|report| report.status)));
         }
     }
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
 
 #[test]

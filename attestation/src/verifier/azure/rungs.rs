@@ -86,6 +86,7 @@ pub(super) fn user_data(evidence: &AzureEvidence) -> Result<(), AzureError> {
         UserData::Stated(stated) if !extra_data.is_empty() && stated.starts_with(extra_data) => {
             return Ok(());
         }
+        UserData::Stated(stated) if stated.is_empty() => "empty user-data".to_owned(),
         UserData::Stated(stated) => hex::encode(stated),
         UserData::NotStated => "no user-data".to_owned(),
     };

@@ -2,8 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use serde_json::Value;
-
 use super::*;
 
 const NOW: u64 = 1_800_000_000;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::fault::UnknownFault;
+use crate::fault::{UnknownFault, hyphenated};
 use crate::snp::{FakeKey, FakeProduct};
 
 macro_rules! faults {
@@ -47,6 +47,10 @@ faults! {
     ReservedKeyInfoBit: "S16", "snp.report.reserved-bits";
     /// A reserved byte of the reported TCB.
     ReservedReportedTcb: "S16", "snp.report.reserved-tcb";
+    /// A reserved byte of the current TCB.
+    ReservedCurrentTcb: "S16", "snp.report.reserved-tcb";
+    /// A reserved byte of the committed TCB.
+    ReservedCommittedTcb: "S16", "snp.report.reserved-tcb";
     /// A reserved byte of the launch TCB.
     ReservedLaunchTcb: "S16", "snp.report.reserved-tcb";
     /// SIGNING_KEY is 7: none.
@@ -157,6 +161,8 @@ faults! {
     ZeroS: "S11", "snp.report.signature-encoding";
     /// r is the order of the group.
     RIsOrder: "S11", "snp.report.signature-encoding";
+    /// s is the order of the group.
+    SIsOrder: "S11", "snp.report.signature-encoding";
     /// The upper bytes of r carry something.
     UpperBytesOfR: "S11", "snp.report.signature-encoding";
     /// The upper bytes of s carry something.
@@ -230,14 +236,7 @@ faults! {
 impl SnpFault {
     /// The name on the command line: `FlippedMeasurement` is `flipped-measurement`.
     pub fn name(self) -> String {
-        let mut name = String::new();
-        for letter in format!("{self:?}").chars() {
-            if letter.is_ascii_uppercase() && !name.is_empty() {
-                name.push('-');
-            }
-            name.push(letter.to_ascii_lowercase());
-        }
-        name
+        hyphenated(&format!("{self:?}"))
     }
 
     /// The processor and kind of key that the fault needs; most are shown on a Genoa with a VCEK.

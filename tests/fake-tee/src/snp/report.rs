@@ -39,11 +39,7 @@ impl Machine<'_> {
             spoil_body(&mut raw, fault);
         }
         let signer = if fault == Some(SnpFault::OtherKey) { self.other_key } else { self.key };
-        let signature = signer.sign(&SystemRandom::new(), &raw[..SIGNED]).expect("random bytes");
-        let (r, s) = signature.as_ref().split_at(48);
-        let little_endian = |number: &[u8]| number.iter().rev().copied().collect::<Vec<_>>();
-        put(&mut raw, 0x2a0, &little_endian(r));
-        put(&mut raw, 0x2e8, &little_endian(s));
+        sign(&mut raw, signer);
         if let Some(fault) = fault {
             spoil_signed(&mut raw, fault);
         }
@@ -92,6 +88,15 @@ impl Machine<'_> {
     }
 }
 
+/// Signs a report, whatever it says: `r` and `s` in 72 bytes each, little-endian.
+pub(super) fn sign(raw: &mut [u8], key: &EcdsaKeyPair) {
+    let signature = key.sign(&SystemRandom::new(), &raw[..SIGNED]).expect("random bytes");
+    let (r, s) = signature.as_ref().split_at(48);
+    let little_endian = |number: &[u8]| number.iter().rev().copied().collect::<Vec<_>>();
+    put(raw, 0x2a0, &little_endian(r));
+    put(raw, 0x2e8, &little_endian(s));
+}
+
 fn put(raw: &mut [u8], offset: usize, bytes: &[u8]) {
     raw[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
@@ -106,6 +111,8 @@ fn spoil_body(raw: &mut [u8], fault: SnpFault) {
         SnpFault::ReservedPlatformBit => raw[0x040] |= 1 << 6,
         SnpFault::ReservedKeyInfoBit => raw[0x048] |= 1 << 5,
         SnpFault::ReservedReportedTcb => raw[0x182] = 1,
+        SnpFault::ReservedCurrentTcb => raw[0x03d] = 1,
+        SnpFault::ReservedCommittedTcb => raw[0x1e3] = 1,
         SnpFault::ReservedLaunchTcb => raw[0x1f5] = 1,
         SnpFault::SigningKeyNone => raw[0x048] |= 7 << 2,
         // Milan's model.
@@ -160,6 +167,7 @@ fn spoil_signed(raw: &mut Vec<u8>, fault: SnpFault) {
         SnpFault::ZeroR => raw[0x2a0..0x2e8].fill(0),
         SnpFault::ZeroS => raw[0x2e8..0x330].fill(0),
         SnpFault::RIsOrder => put(raw, 0x2a0, &ORDER),
+        SnpFault::SIsOrder => put(raw, 0x2e8, &ORDER),
         SnpFault::UpperBytesOfR => raw[0x2e7] = 1,
         SnpFault::UpperBytesOfS => raw[0x2e8 + 48] = 1,
         SnpFault::SwappedNumbers => {
