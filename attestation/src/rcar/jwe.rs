@@ -316,21 +316,9 @@ impl TeeKeyPair {
         let mut content = Zeroizing::new(bounded("ciphertext", &reply.ciphertext, MAX_SECRET)?);
         // 4.
         let z = self.agree(&ephemeral).ok_or(JweError::WrappedKey)?;
-        let kek = key_encryption_key(&z);
-        let mut cek = Zeroizing::new([0_u8; CEK_LEN]);
-        KwAes256::new((&*kek).into())
-            .unwrap_key(&wrapped, cek.as_mut_slice())
-            .map_err(|_| JweError::WrappedKey)?;
+        let cek = unwrap_content_key(&key_encryption_key(&z), &wrapped)?;
         // 5.
-        content_cipher(&cek)?
-            .open_in_place_separate_tag(
-                Iv::assume_unique_for_key(iv),
-                Aad::from(reply.protected.as_bytes()),
-                tag.into(),
-                &mut content,
-                0..,
-            )
-            .map_err(|_| JweError::Content)?;
+        open_content(&cek, iv, reply.protected.as_bytes(), tag, &mut content)?;
         // 6.
         let resource = match header.resource {
             //= attestation/SPEC.md#3.4
@@ -398,6 +386,38 @@ fn key_encryption_key(z: &[u8]) -> Zeroizing<[u8; 32]> {
         *to = *from;
     }
     kek
+}
+
+/// RFC 3394 §2.2.2, for a key of 256 bits under a key of 256 bits.
+pub(super) fn unwrap_content_key(
+    kek: &[u8; 32],
+    wrapped: &[u8; WRAPPED_CEK_LEN],
+) -> Result<Zeroizing<[u8; CEK_LEN]>, JweError> {
+    let mut cek = Zeroizing::new([0; CEK_LEN]);
+    KwAes256::new(kek.into())
+        .unwrap_key(wrapped, cek.as_mut_slice())
+        .map_err(|_| JweError::WrappedKey)?;
+    Ok(cek)
+}
+
+/// Opens the content in place. On failure the bytes must not be used.
+pub(super) fn open_content(
+    cek: &Zeroizing<[u8; CEK_LEN]>,
+    iv: [u8; IV_LEN],
+    aad: &[u8],
+    tag: [u8; TAG_LEN],
+    content: &mut [u8],
+) -> Result<(), JweError> {
+    content_cipher(cek)?
+        .open_in_place_separate_tag(
+            Iv::assume_unique_for_key(iv),
+            Aad::from(aad),
+            tag.into(),
+            content,
+            0..,
+        )
+        .map(drop)
+        .map_err(|_| JweError::Content)
 }
 
 fn content_cipher(cek: &Zeroizing<[u8; CEK_LEN]>) -> Result<LessSafeKey, JweError> {

