@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::console::{ColorChoice, Format};
 use crate::verb::completions::CompletionsArgs;
+use crate::verb::connect::ConnectArgs;
 use crate::verb::endorsements::EndorsementsCommand;
 use crate::verb::explain::ExplainArgs;
 use crate::verb::inspect::InspectArgs;
@@ -29,6 +30,8 @@ Examples:
   adyton seal llama sealed --name llama --version 1 --kid kbs:///acme/model-key/llama
   adyton policy apply release.toml
   adyton verify https://models.example --client-cert me.pem --client-key me.key --bundle intel.json
+  adyton connect https://models.example --client-cert me.pem --client-key me.key \
+      --bundle intel.json --reference-values llama-pod.toml --listen 127.0.0.1:8080
 
 Exit codes:
   0 done       10 evidence rejected           13 broker or sidecar not reached   20 unsupported
@@ -118,6 +121,9 @@ pub enum Verb {
     /// Verify a running sidecar, or Evidence in a file
     #[command(after_help = crate::verb::verify::EXAMPLES)]
     Verify(VerifyArgs),
+    /// Give ordinary OpenAI clients a way into an attested sidecar
+    #[command(after_help = crate::verb::connect::EXAMPLES)]
+    Connect(ConnectArgs),
     /// Verify Attestation Results that travel as tokens (EAR)
     #[command(subcommand, after_help = crate::verb::token::EXAMPLES)]
     Token(TokenCommand),

@@ -147,6 +147,7 @@ pub struct Console<'a> {
     format: Format,
     paint_out: Paint,
     paint_err: Paint,
+    out_stream: Stream,
     err_stream: Stream,
 }
 
@@ -167,6 +168,7 @@ impl<'a> Console<'a> {
             format,
             paint_out: Paint::choose(color, out_stream, &environment),
             paint_err: Paint::choose(color, err_stream, &environment),
+            out_stream,
             err_stream,
         }
     }
@@ -202,6 +204,22 @@ impl<'a> Console<'a> {
                 let mut line = json.to_string();
                 line.push('\n');
                 self.raw(line.as_bytes())
+            }
+        }
+    }
+
+    /// Writes the body of an answer: as it is into a pipe, made harmless on a terminal; or `json`.
+    ///
+    /// # Errors
+    /// As [`Console::result`].
+    pub fn body(&mut self, bytes: &[u8], json: &Value) -> Result<(), Failure> {
+        match (self.format, self.out_stream) {
+            (Format::Json, _) => self.result("", json),
+            (Format::Text, Stream::Pipe) => self.raw(bytes),
+            (Format::Text, Stream::Terminal) => {
+                let text = String::from_utf8_lossy(bytes);
+                let lines = text.lines().map(|line| format!("{}\n", printable(line)));
+                self.raw(lines.collect::<String>().as_bytes())
             }
         }
     }

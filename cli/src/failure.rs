@@ -159,7 +159,23 @@ impl Failure {
         }
     }
 
-    fn to_json(&self) -> Value {
+    /// Message, reasons and remedy in one line, for programs that show only that.
+    pub(crate) fn sentence(&self) -> String {
+        let mut text = self.0.message.clone();
+        for cause in &self.0.causes {
+            let _ = write!(text, ": {cause}");
+        }
+        for Reason { code, expected, got, remedy, .. } in &self.0.reasons {
+            let _ = write!(text, "; {code}: expected {expected}, got {got} ({remedy})");
+        }
+        if !self.0.remedy.is_empty() {
+            let _ = write!(text, "; {}", self.0.remedy);
+        }
+        printable(&text).into_owned()
+    }
+
+    /// The document `{"error": {…}}`.
+    pub(crate) fn to_json(&self) -> Value {
         let mut error = Map::new();
         error.insert("code".into(), json!(self.0.code));
         error.insert("message".into(), json!(self.0.message));

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! argv ─► arguments ─► verb::* ─┬─► admin_api ─► https ─► tls     the broker, pinned CA
-//!                               ├─► verb::verify ─► https ─► tls  a sidecar, trusted by its report only
+//!                               ├─► verb::{verify,connect} ─► https ─► tls  a sidecar, trusted by its report only
 //!                               └─► file, sealed-weights          this machine
 //!         console ◄─ table ◄─ results            failure ◄─ every error
 //! ```
@@ -74,6 +74,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::ReferenceValues(command) => verb::reference_values::run(command, context),
         Verb::Endorsements(command) => verb::endorsements::run(&command, context),
         Verb::Verify(args) => verb::verify::run(&args, context),
+        Verb::Connect(args) => verb::connect::run(&args, context),
         Verb::Token(command) => verb::token::run(command, context),
         Verb::Explain(args) => verb::explain::run(&args, context),
         Verb::Completions(args) => verb::completions::run(&args, context),

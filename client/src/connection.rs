@@ -12,6 +12,7 @@ use adyton_attestation::{ReportError, UnixTime};
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -72,6 +73,19 @@ pub struct RefusedConnection {
     pub error: ReportError,
     /// What the peer said.
     pub report: Box<AttestationReport>,
+}
+
+/// The body of a request that is sent while it arrives from elsewhere.
+pub type StreamedBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Why a streamed request has no answer.
+#[derive(Debug)]
+pub enum StreamError {
+    /// The connection was closed before a byte of the request was sent; here it is, for another
+    /// connection.
+    NotSent(Box<Request<StreamedBody>>),
+    /// Something was sent, and then it failed. Sending it again could do a thing twice.
+    Failed(ClientError),
 }
 
 /// Connects, with a whole TLS 1.3 handshake, to whoever answers at `address`.
@@ -242,14 +256,32 @@ impl AttestedConnection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, ClientError> {
-        self.http.send(request).await
+        self.http.send(request.map(whole)).await
+    }
+
+    /// Sends a request whose body is still arriving. The next one may follow once the body of the
+    /// answer was read to its end.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn stream(
+        &mut self,
+        request: Request<StreamedBody>,
+    ) -> Result<Response<Incoming>, StreamError> {
+        self.http.stream(request).await
+    }
+
+    /// Whether the server has closed the connection, as far as is known yet.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.http.sender.is_closed()
     }
 }
 
 /// HTTP/1.1 on one connection.
 #[derive(Debug)]
 pub(crate) struct Http {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<StreamedBody>,
     authority: String,
 }
 
@@ -269,7 +301,7 @@ impl Http {
     /// The body of the attestation endpoint's reply, bounded in length and time.
     pub(crate) async fn report(&mut self, target: &str) -> Result<Bytes, ClientError> {
         let request = Request::get(target)
-            .body(Full::default())
+            .body(whole(Full::default()))
             .map_err(|error| ClientError::Broken(Box::new(error)))?;
         let authority = self.authority.clone();
         let reply = async {
@@ -287,15 +319,44 @@ impl Http {
 
     async fn send(
         &mut self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<StreamedBody>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let host = HeaderValue::from_str(&self.authority)
-            .map_err(|error| ClientError::Broken(Box::new(error)))?;
-        request.headers_mut().entry(HOST).or_insert(host);
+        let request = self.addressed(request)?;
         let broken = |error: hyper::Error| ClientError::transport(Box::new(error));
         self.sender.ready().await.map_err(broken)?;
         self.sender.send_request(request).await.map_err(broken)
     }
+
+    async fn stream(
+        &mut self,
+        request: Request<StreamedBody>,
+    ) -> Result<Response<Incoming>, StreamError> {
+        let request = self.addressed(request).map_err(StreamError::Failed)?;
+        if self.sender.ready().await.is_err() {
+            return Err(StreamError::NotSent(Box::new(request)));
+        }
+        self.sender.try_send_request(request).await.map_err(|mut error| {
+            match error.take_message() {
+                Some(unsent) => StreamError::NotSent(Box::new(unsent)),
+                None => StreamError::Failed(ClientError::transport(Box::new(error.into_error()))),
+            }
+        })
+    }
+
+    /// The request with the Host header of this server, if it has none.
+    fn addressed(
+        &self,
+        mut request: Request<StreamedBody>,
+    ) -> Result<Request<StreamedBody>, ClientError> {
+        let host = HeaderValue::from_str(&self.authority)
+            .map_err(|error| ClientError::Broken(Box::new(error)))?;
+        request.headers_mut().entry(HOST).or_insert(host);
+        Ok(request)
+    }
+}
+
+fn whole(body: Full<Bytes>) -> StreamedBody {
+    body.map_err(|never| match never {}).boxed_unsync()
 }
 
 fn too_long_or_broken(source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {

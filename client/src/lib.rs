@@ -51,8 +51,8 @@ pub use adyton_attestation::peer::{
 };
 pub use adyton_attestation::{EndorsementBundle, ReferenceValues, TrustAnchors, UnixTime};
 pub use connection::{
-    AnsweredConnection, AttestedConnection, ProvisionalConnection, RefusedConnection,
-    VerifiedConnection, connect,
+    AnsweredConnection, AttestedConnection, ProvisionalConnection, RefusedConnection, StreamError,
+    StreamedBody, VerifiedConnection, connect,
 };
 pub use error::ClientError;
 pub use known_peers::{KnownPeers, KnownPeersError};

@@ -1,6 +1,7 @@
 //! One module a verb. Each has its arguments, its examples and one function `run`.
 
 pub mod completions;
+pub mod connect;
 pub mod endorsements;
 pub mod explain;
 pub mod inspect;

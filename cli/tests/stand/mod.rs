@@ -3,19 +3,26 @@
 // Each test file uses its own part of the stand.
 #![allow(dead_code)]
 
+pub mod sidecar;
+
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::pin::Pin;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{
@@ -25,6 +32,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_rustls::TlsAcceptor;
 
 /// What a handler sees of one request.
@@ -40,6 +48,11 @@ pub struct Exchange {
 impl Exchange {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    /// Whether it asks the sidecar who it is.
+    pub fn is_question(&self) -> bool {
+        self.target.starts_with("/.well-known/adyton/attestation?")
     }
 
     /// The value of a query parameter.
@@ -100,7 +113,46 @@ pub enum Clients {
 /// Status and body of a reply.
 pub type Answer = (u16, String);
 
-type Handler = dyn Fn(&Exchange) -> Answer + Send + Sync;
+/// A reply in full.
+pub struct Said {
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    body: UnsyncBoxBody<Bytes, Infallible>,
+}
+
+impl From<Answer> for Said {
+    fn from((status, text): Answer) -> Self {
+        Self { status, headers: Vec::new(), body: Full::from(text).boxed_unsync() }
+    }
+}
+
+impl Said {
+    /// Status 200 and what comes out of `pieces`, until its sender is dropped.
+    pub fn stream(pieces: UnboundedReceiver<Bytes>) -> Self {
+        Self { status: 200, headers: Vec::new(), body: Pieces(pieces).boxed_unsync() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+struct Pieces(UnboundedReceiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(task).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+type Handler = dyn Fn(&Exchange) -> Said + Send + Sync;
 
 /// A server on loopback that lives as long as the value.
 pub struct Server {
@@ -110,10 +162,10 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(
+    pub fn start<A: Into<Said>>(
         leaf: Leaf,
         clients: Clients,
-        handler: impl Fn(&Exchange) -> Answer + Send + Sync + 'static,
+        handler: impl Fn(&Exchange) -> A + Send + Sync + 'static,
     ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -141,7 +193,7 @@ impl Server {
             .build()
             .expect("a runtime");
         let requests: Arc<Mutex<Vec<Exchange>>> = Arc::default();
-        let handler: Arc<Handler> = Arc::new(handler);
+        let handler: Arc<Handler> = Arc::new(move |exchange| handler(exchange).into());
         let (bound, port) = mpsc::channel();
         let log = Arc::clone(&requests);
         runtime.spawn(async move {
@@ -185,7 +237,7 @@ async fn answer(
     exporter: [u8; 32],
     handler: Arc<Handler>,
     log: Arc<Mutex<Vec<Exchange>>>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
     let (parts, body) = request.into_parts();
     let headers = parts.headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -198,10 +250,13 @@ async fn answer(
         body: body.collect().await?.to_bytes().to_vec(),
         exporter,
     };
-    let (status, text) = handler(&exchange);
+    let said = handler(&exchange);
     log.lock().expect("not poisoned").push(exchange);
-    let reply = Response::builder().status(status).body(Full::new(Bytes::from(text)));
-    Ok(reply.expect("a reply"))
+    let mut reply = Response::builder().status(said.status);
+    for (name, value) in said.headers {
+        reply = reply.header(name, value);
+    }
+    Ok(reply.body(said.body).expect("a reply"))
 }
 
 /// A folder with everything the CLI needs, and the CLI itself.
@@ -314,6 +369,20 @@ impl Stand {
         ran(&command.output().expect("adyton runs"))
     }
 
+    /// Starts `adyton` and waits for its first line on stdout, a JSON document.
+    pub fn start(&self, words: &[&str]) -> Running {
+        let mut command = self.command(words, &[]);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("adyton starts");
+        let mut first = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut first).expect("a line");
+        let Ok(said) = serde_json::from_str(&first) else {
+            panic!("no document, but {first:?}: {:?}", child.wait_with_output());
+        };
+        Running { child, said }
+    }
+
     fn command(&self, words: &[&str], environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adyton"));
         command
@@ -324,6 +393,35 @@ impl Stand {
             .envs(environment.iter().copied())
             .current_dir(self.folder.path());
         command
+    }
+}
+
+/// A program that runs until it is stopped, or dropped.
+pub struct Running {
+    child: Child,
+    /// Its first line.
+    pub said: serde_json::Value,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end: exit code and what it wrote on stderr.
+    pub fn end(mut self) -> (i32, String) {
+        let mut stderr = self.child.stderr.take().expect("piped");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut stderr, &mut text).expect("UTF-8");
+        (self.child.wait().expect("ended").code().expect("not killed"), text)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

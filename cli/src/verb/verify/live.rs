@@ -97,12 +97,7 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     reasons.extend(pinning.reasons_against(&instance));
     page.print_verified(&claims, &comparison, &reasons, context)?;
     if !reasons.is_empty() {
-        return Err(Failure::new(
-            Exit::PolicyDenied,
-            "appraisal.refused",
-            "a genuine TEE, but not the one that was expected",
-        )
-        .reasons(reasons));
+        return Err(not_expected(reasons));
     }
 
     // 5. Only what passed everything asked for is worth remembering.
@@ -203,8 +198,9 @@ async fn ask(
 }
 
 /// The client library's errors as this program tells them.
-fn transport_failure(address: &Address, error: ClientError) -> Failure {
+pub(in crate::verb) fn transport_failure(address: &Address, error: ClientError) -> Failure {
     match error {
+        ClientError::Refused(refusal) => not_expected(refusal.reasons),
         ClientError::Status { status, body } => no_report(status, &body),
         ClientError::Report(error) => refused(&error),
         ClientError::Tls(source) => address.tls_failed(source).into(),
@@ -216,6 +212,15 @@ fn transport_failure(address: &Address, error: ClientError) -> Failure {
             .remedy("try again")
             .caused_by(&other),
     }
+}
+
+fn not_expected(reasons: Vec<Reason>) -> Failure {
+    Failure::new(
+        Exit::PolicyDenied,
+        "appraisal.refused",
+        "a genuine TEE, but not the one that was expected",
+    )
+    .reasons(reasons)
 }
 
 fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {

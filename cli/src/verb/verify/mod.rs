@@ -17,6 +17,9 @@ use adyton_attestation::peer::PinnedInstance;
 use adyton_attestation::{EndorsementBundle, TrustAnchors, UnixTime};
 use clap::{ArgGroup, Args, ValueEnum};
 
+pub(super) use live::transport_failure;
+pub(super) use page::insecure;
+
 use super::Context;
 use crate::failure::{Exit, Failure};
 use crate::file;
@@ -197,7 +200,7 @@ pub(super) fn time(text: &str) -> Result<UnixTime, String> {
     })
 }
 
-fn sha256(text: &str) -> Result<[u8; 32], String> {
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], String> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).map_err(|_| "expected 64 hex digits".to_owned())?;
     Ok(digest)

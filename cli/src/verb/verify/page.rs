@@ -27,7 +27,7 @@ pub(super) enum Comparison {
 }
 
 /// Everything that can weaken the result, in words: ours first, then what the sidecar says of itself.
-pub(super) fn insecure(report: &AttestationReport, anchors: &TrustAnchors) -> Vec<String> {
+pub(in crate::verb) fn insecure(report: &AttestationReport, anchors: &TrustAnchors) -> Vec<String> {
     let mut all: Vec<String> = anchors
         .insecure_extra_roots()
         .into_iter()
