@@ -110,4 +110,4 @@ pub use range::RangeReader;
 pub use recipient::{Recipient, RecipientError};
 pub use seal::{SealJob, SealOptions, SealReport};
 pub use storage::{FolderStorage, Storage, StorageError, StoredObject};
-pub use target::{SwapPolicy, TargetCheck, TargetError, TargetPolicy, wipe_target};
+pub use target::{SwapPolicy, TargetCheck, TargetError, TargetPolicy, sweep_target, wipe_target};

@@ -1,7 +1,8 @@
 //! Memory for keys: out of swap, out of core files, out of forks, and zero when it is given back.
 //!
 //! This is the one file of the workspace with `unsafe` in it. In: bytes of a key. Out: a mapping
-//! that lives as long as its [`LockedMemory`]. It holds keys, never weights.
+//! that lives as long as its [`LockedMemory`]. It holds keys, and the few blocks of plaintext that are on their way
+//! through the S3 endpoint (docs/decisions/0013); never a model.
 //!
 //! * `memfd_secret(2)` where the kernel has it: the pages leave the kernel's own map, so that not
 //!   even root in the guest reads them through `/proc/PID/mem`, `ptrace` or a crash dump.

@@ -66,6 +66,9 @@ pub enum ManifestError {
         /// What the manifest says.
         got: u64,
     },
+    /// Formats that are not listed in alphabetical order, or twice.
+    #[error("`allowed_formats` is not in alphabetical order, or names a format twice")]
+    AllowedFormats,
     /// A path that breaks a rule.
     #[error("a path in the manifest was refused")]
     Path(#[from] PathError),
@@ -111,6 +114,7 @@ impl ManifestError {
             Self::TooLarge { .. }
             | Self::Json(_)
             | Self::Bound { .. }
+            | Self::AllowedFormats
             | Self::DuplicateRecipient { .. } => {
                 "fetch the sealed model again; if it stays so, it was not made by this software or was edited"
             }
@@ -344,6 +348,9 @@ impl Wire {
         if self.recipients.is_empty() || self.recipients.len() > MAX_RECIPIENTS {
             let expected = format!("1 to {MAX_RECIPIENTS} entries");
             return bound("recipients", expected, self.recipients.len() as u64);
+        }
+        if !self.allowed_formats.is_sorted_by(|earlier, later| earlier < later) {
+            return Err(ManifestError::AllowedFormats);
         }
         let mut total = 0_u64;
         for file in &self.files {

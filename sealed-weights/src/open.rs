@@ -148,6 +148,11 @@ impl SealedModel {
         self.manifest_digest
     }
 
+    /// Bytes of room that opening needs in the target, if the manifest is true.
+    pub fn required_bytes(&self) -> u64 {
+        required_bytes(&self.manifest)
+    }
+
     /// Authenticates the manifest with the content key that `model_key` unwraps, then compares it
     /// with what is required.
     ///

@@ -7,7 +7,7 @@
 //! Against: a host that mounts a disk where memory was asked for, swap, a half-opened model left
 //! behind by a crash, symbolic links planted in the target.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -285,6 +285,33 @@ pub fn wipe_target(target: &Path) -> Result<(), TargetError> {
     target.wipe_model()
 }
 
+/// Opening threads can add a file between a look and a removal; each pass leaves fewer places.
+const SWEEPS: usize = 64;
+
+/// As [`wipe_target`], without asking who holds the target: for a process that ends while threads of
+/// its own still stage or open. It removes the folders under which they could make new files; what they
+/// still hold open ends with the process.
+///
+/// # Errors
+/// [`TargetError::Io`] when something is still there after the last pass.
+pub fn sweep_target(target: &Path) -> Result<(), TargetError> {
+    let target = Target { path: target.to_owned(), folder: open_folder(target)? };
+    let mut last = None;
+    for _ in 0..SWEEPS {
+        let swept = target.wipe_leftovers().and_then(|()| target.wipe_model());
+        if target.is_clean()? {
+            return Ok(());
+        }
+        last = swept.err();
+    }
+    let appearing = || io::Error::other("files keep appearing");
+    Err(last.unwrap_or_else(|| TargetError::Io {
+        action: "empty",
+        path: target.path,
+        source: appearing(),
+    }))
+}
+
 /// A target folder that this process alone uses: the lock falls with the value, or the process.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -320,16 +347,27 @@ impl Target {
 
     /// Wipes what a crash during an earlier opening left behind.
     pub(crate) fn wipe_leftovers(&self) -> Result<(), TargetError> {
+        for name in self.leftovers()? {
+            wipe(&self.folder, &name, &self.path.join(name.to_string_lossy().as_ref()))?;
+        }
+        Ok(())
+    }
+
+    /// The folders in which models were being opened.
+    fn leftovers(&self) -> Result<Vec<CString>, TargetError> {
         let entries = Dir::read_from(&self.folder)
             .and_then(|entries| entries.collect::<Result<Vec<_>, _>>())
             .map_err(|error| failure("read the folder", &self.path, error))?;
-        for entry in entries {
-            let name = entry.file_name();
-            if name.to_bytes().starts_with(STAGING_PREFIX.as_bytes()) {
-                wipe(&self.folder, name, &self.path.join(name.to_string_lossy().as_ref()))?;
-            }
+        let names = entries.iter().map(|entry| entry.file_name().to_owned());
+        Ok(names.filter(|name| name.to_bytes().starts_with(STAGING_PREFIX.as_bytes())).collect())
+    }
+
+    fn is_clean(&self) -> Result<bool, TargetError> {
+        match self.refuse_present_model() {
+            Err(TargetError::ModelPresent { .. }) => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.leftovers()?.is_empty()),
         }
-        Ok(())
     }
 
     pub(crate) fn wipe_model(&self) -> Result<(), TargetError> {

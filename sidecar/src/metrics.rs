@@ -52,6 +52,12 @@ pub struct Metrics {
     reports: Family<OutcomeLabels, Counter>,
     broker_attempts: Family<OutcomeLabels, Counter>,
     phase: Family<PhaseLabels, Gauge>,
+    staged_bytes: Gauge,
+    required_bytes: Gauge,
+    available_bytes: Gauge,
+    huge_pages: Gauge,
+    huge_pages_given: Gauge,
+    huge_pages_missed: Gauge,
     opened_bytes: Gauge,
     model_bytes: Gauge,
     upstream_up: Gauge,
@@ -81,6 +87,12 @@ impl Metrics {
             reports: Family::default(),
             broker_attempts: Family::default(),
             phase: Family::default(),
+            staged_bytes: Gauge::default(),
+            required_bytes: Gauge::default(),
+            available_bytes: Gauge::default(),
+            huge_pages: Gauge::default(),
+            huge_pages_given: Gauge::default(),
+            huge_pages_missed: Gauge::default(),
             opened_bytes: Gauge::default(),
             model_bytes: Gauge::default(),
             upstream_up: Gauge::default(),
@@ -115,6 +127,7 @@ impl Metrics {
             metrics.broker_attempts.clone(),
         );
         registry.register("phase", "1 for the current phase", metrics.phase.clone());
+        metrics.register_target(&mut registry);
         registry.register_with_unit(
             "weights_opened",
             "Plaintext opened so far",
@@ -140,6 +153,37 @@ impl Metrics {
         registry.register("insecure", "Settings that weaken security", settings);
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Arc::new(metrics)
+    }
+
+    fn register_target(&self, registry: &mut Registry) {
+        for (name, help, gauge) in [
+            ("weights_staged", "Ciphertext read into the target so far", &self.staged_bytes),
+            ("target_required", "Memory that the model needs", &self.required_bytes),
+            ("target_available", "Memory there was for it", &self.available_bytes),
+        ] {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
+        for (name, help, gauge) in [
+            ("target_huge_pages", "1 when the target gives huge pages", &self.huge_pages),
+            ("huge_pages_given", "Huge pages given while opening", &self.huge_pages_given),
+            ("huge_pages_missed", "Huge pages that were not there", &self.huge_pages_missed),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn set_target(&self, now: &PhaseSnapshot) {
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.staged_bytes, now.staged);
+        if let Some(target) = &now.target {
+            set(&self.required_bytes, target.required_bytes);
+            set(&self.available_bytes, target.available_bytes);
+            set(&self.huge_pages, u64::from(target.huge_pages));
+        }
+        if let Some(count) = now.huge_pages {
+            set(&self.huge_pages_given, count.given);
+            set(&self.huge_pages_missed, count.missed);
+        }
     }
 
     /// A request was answered.
@@ -183,6 +227,7 @@ impl Metrics {
             let labels = PhaseLabels { phase: phase.as_str() };
             self.phase.get_or_create(&labels).set(i64::from(phase == now.phase));
         }
+        self.set_target(now);
         self.opened_bytes.set(i64::try_from(now.bytes).unwrap_or(i64::MAX));
         self.model_bytes.set(i64::try_from(now.total).unwrap_or(i64::MAX));
         self.upstream_up.set(i64::from(matches!(upstream, Standing::Up)));

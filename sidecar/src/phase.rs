@@ -1,6 +1,6 @@
 //! Where the sidecar stands, for everybody who may know: probes, metrics, logs, the report.
 //!
-//! In: transitions from [`startup`](crate::startup), byte counts from the opening threads.
+//! In: transitions from [`startup`](crate::startup), byte counts from the threads that stage and open.
 //! Out: snapshots. It decides nothing: the serving port opens by a [`Ready`](crate::ready::Ready)
 //! value, never because of what is written here.
 
@@ -62,8 +62,36 @@ pub struct PhaseSnapshot {
     pub bytes: u64,
     /// Plaintext bytes of the whole model; 0 until the manifest is authenticated.
     pub total: u64,
+    /// Bytes of ciphertext that were read into the target; nothing is known about them.
+    pub staged: u64,
+    /// What the target is, once somebody has looked.
+    pub target: Option<TargetFacts>,
+    /// How huge pages fared, once the weights are open and where the kernel tells.
+    pub huge_pages: Option<HugePageCount>,
     /// Why it takes so long, when somebody knows: the last attempt that failed.
     pub waiting_for: Option<String>,
+}
+
+/// What the target was found to be before anything was put there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetFacts {
+    /// Bytes that the model needs, if its manifest is true.
+    pub required_bytes: u64,
+    /// Bytes there are: the smaller of the file system's and the machine's free memory.
+    pub available_bytes: u64,
+    /// The pages that files get, and why.
+    pub pages: String,
+    /// Whether they are huge.
+    pub huge_pages: bool,
+}
+
+/// Huge pages for files in memory, of the whole machine, from staging to opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HugePageCount {
+    /// As many were given.
+    pub given: u64,
+    /// So often there was none, and small ones came instead.
+    pub missed: u64,
 }
 
 /// The shared board.
@@ -73,6 +101,7 @@ pub struct PhaseBoard {
     opened: AtomicBool,
     bytes: AtomicU64,
     total: AtomicU64,
+    staged: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -80,6 +109,8 @@ struct Standing {
     phase: Phase,
     since: Instant,
     waiting_for: Option<String>,
+    target: Option<TargetFacts>,
+    huge_pages: Option<HugePageCount>,
 }
 
 impl Default for PhaseBoard {
@@ -89,10 +120,13 @@ impl Default for PhaseBoard {
                 phase: Phase::Attesting,
                 since: Instant::now(),
                 waiting_for: None,
+                target: None,
+                huge_pages: None,
             }),
             opened: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
         }
     }
 }
@@ -101,19 +135,33 @@ impl PhaseBoard {
     /// Moves to `phase` and logs how long the last one took.
     pub fn enter(&self, phase: Phase) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = std::mem::replace(
-            &mut *now,
-            Standing { phase, since: Instant::now(), waiting_for: None },
-        );
+        let last = std::mem::replace(&mut now.phase, phase);
+        let took = std::mem::replace(&mut now.since, Instant::now()).elapsed();
+        now.waiting_for = None;
         if phase == Phase::Ready {
             self.opened.store(true, Ordering::Release);
         }
         tracing::info!(
             phase = phase.as_str(),
-            after = last.phase.as_str(),
-            after_seconds = last.since.elapsed().as_secs_f64(),
+            after = last.as_str(),
+            after_seconds = took.as_secs_f64(),
             "phase"
         );
+    }
+
+    /// Notes what the target is.
+    pub fn target(&self, facts: TargetFacts) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).target = Some(facts);
+    }
+
+    /// Counts ciphertext that was read into the target.
+    pub fn staged(&self, bytes: u64) {
+        self.staged.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how huge pages fared.
+    pub fn huge_pages(&self, count: HugePageCount) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).huge_pages = Some(count);
     }
 
     /// Notes why the current phase goes on.
@@ -133,6 +181,9 @@ impl PhaseBoard {
             phase: now.phase,
             bytes: self.bytes.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
+            staged: self.staged.load(Ordering::Relaxed),
+            target: now.target.clone(),
+            huge_pages: now.huge_pages,
             waiting_for: now.waiting_for.clone(),
         }
     }

@@ -3,11 +3,11 @@
 //! ```text
 //! 0 Config      main                      every mistake reported before anything is bound
 //! 1 Hardened    hygiene::harden           (main, before the first thread)
-//! 2 SealedModel weights::load             an allegation; says which key to ask for
+//! 2 Staging     Staging::begin            an allegation; says which key to ask for, is read meanwhile
 //! 3 Attested    release::attest           phase attesting
 //! 4 Released    Attested::release         phase key-released
 //! 5 Unlocked    weights::unlock           manifest authentic, not a rollback
-//! 6 LoadedWeights Unlocked::open          phase opening
+//! 6 LoadedWeights Unlocked::open(Staging) phase opening
 //! 7 Ready       Ready::new
 //! 8 Drained     proxy::serve              phases ready, draining
 //! 9 (nothing)   Drained::wipe             phase wiped
@@ -31,7 +31,7 @@ use crate::ready_file::ReadyFile;
 use crate::release::{self, Kbc, Watchers};
 use crate::shutdown::Shutdown;
 use crate::upstream::Upstream;
-use crate::weights::{self, Unlocked, WeightsError};
+use crate::weights::{self, Staging, Unlocked, WeightsError};
 
 /// Runs the sidecar to its end. `Ok` after SIGTERM or SIGINT, with everything wiped.
 ///
@@ -74,25 +74,18 @@ pub async fn run(
 
     let target = config.model.target.clone();
     let watchers = Watchers { board: Arc::clone(&board), metrics: Arc::clone(&metrics) };
-    let unlocked = tokio::select! {
-        biased;
-        unlocked = unlock(&config, hardened, &watchers) => Some(unlocked),
-        () = shutdown.requested() => None,
+    // 2. What is there to open, is there room, and with whose key? Reading begins.
+    let staging = match Staging::begin(&config.model, config.swap, &board, &shutdown).await {
+        Ok(staging) => staging,
+        // Nothing of ours is in the target; what is there may be another sidecar's, and being served.
+        Err(WeightsError::Interrupted) => return Ok(()),
+        Err(refusal) => return Err(refusal.into()),
     };
-    let outcome = match unlocked {
-        Some(Ok(unlocked)) => {
-            let stage = Stage { config, upstream, metrics, shutdown, ready_file };
-            stage.open_and_serve(unlocked, &board).await
-        }
-        Some(Err(error)) => Err(error),
-        None => Ok(()),
+    let ladder = Ladder { config, upstream, metrics, shutdown, ready_file };
+    let outcome = match ladder.climb(hardened, staging, &watchers).await {
+        Err(SidecarError::Weights(WeightsError::Interrupted)) => Ok(()),
+        outcome => outcome,
     };
-    if let Err(SidecarError::Weights(error)) = &outcome
-        && weights::is_busy(error)
-    {
-        // What lies there is another sidecar's, and being served.
-        return outcome;
-    }
     let wiped = wipe(&target).await;
     match &wiped {
         Ok(()) => board.enter(Phase::Wiped),
@@ -103,35 +96,8 @@ pub async fn run(
     outcome.and(wiped)
 }
 
-/// Steps 2 to 5. Nothing confidential is in the target yet, so it may be broken off anywhere.
-async fn unlock(
-    config: &Config,
-    hardened: Hardened,
-    watchers: &Watchers,
-) -> Result<Unlocked, SidecarError> {
-    // 2. What is there to open, and with whose key?
-    let model = config.model.clone();
-    let (sealed, kid) = blocking(move || {
-        weights::remove_leftovers(&model.target)?;
-        let sealed = weights::load(&model)?;
-        let kid = weights::choose_key(&sealed, &model.key)?;
-        Ok((sealed, kid))
-    })
-    .await?;
-    // 3. Show the broker who we are.
-    let attester = release::find_attester(config.attester.clone()).await?;
-    let kbc = Kbc::new(config.broker.clone())?;
-    let attested = release::attest(hardened, attester, &kbc, watchers).await?;
-    // 4. Get the key.
-    let released = attested.release(&kid, &kbc, watchers).await?;
-    watchers.board.enter(Phase::KeyReleased);
-    // 5. Is the manifest what its owner sealed?
-    let model = config.model.clone();
-    blocking(move || weights::unlock(&sealed, released, &model)).await
-}
-
-/// What the upper half of the ladder stands on.
-struct Stage {
+/// What the ladder stands on.
+struct Ladder {
     config: Config,
     upstream: Upstream,
     metrics: Arc<Metrics>,
@@ -139,20 +105,41 @@ struct Stage {
     ready_file: Option<ReadyFile>,
 }
 
-impl Stage {
+impl Ladder {
+    async fn climb(
+        self,
+        hardened: Hardened,
+        staging: Staging,
+        watchers: &Watchers,
+    ) -> Result<(), SidecarError> {
+        let Self { config, shutdown, .. } = &self;
+        // 3 to 5 may be broken off anywhere: nothing confidential is in the target yet.
+        let unlocked = tokio::select! {
+            biased;
+            unlocked = unlock(config, hardened, &staging, watchers) => unlocked,
+            () = shutdown.requested() => Err(WeightsError::Interrupted.into()),
+        };
+        let unlocked = match unlocked {
+            Ok(unlocked) => unlocked,
+            Err(refusal) => {
+                // Whatever cannot be removed is found, and told, in step 9.
+                let _ = staging.discard(&watchers.board).await;
+                return Err(refusal);
+            }
+        };
+        self.open_and_serve(unlocked, staging, &watchers.board).await
+    }
+
     /// Steps 6 to 8, and the orderly half of 9.
     async fn open_and_serve(
         self,
         unlocked: Unlocked,
+        staging: Staging,
         board: &Arc<PhaseBoard>,
     ) -> Result<(), SidecarError> {
         let Self { config, upstream, metrics, shutdown, mut ready_file } = self;
-        // 6. Open it into memory.
-        let loaded = match unlocked.open(&config.model, config.swap, board, &shutdown).await {
-            Ok(loaded) => loaded,
-            Err(WeightsError::Interrupted) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        // 6. Open it where it was staged.
+        let loaded = unlocked.open(staging, &config.model, board, &shutdown).await?;
         // 7. Nothing stands against serving.
         let ready = Ready::new(loaded, &config, Arc::clone(board));
         // 8. Serve until told to end.
@@ -174,6 +161,24 @@ impl Stage {
         let wiped = blocking(move || drained.wipe()).await;
         outcome.and(wiped)
     }
+}
+
+/// Steps 3 to 5.
+async fn unlock(
+    config: &Config,
+    hardened: Hardened,
+    staging: &Staging,
+    watchers: &Watchers,
+) -> Result<Unlocked, SidecarError> {
+    // 3. Show the broker who we are.
+    let attester = release::find_attester(config.attester.clone()).await?;
+    let kbc = Kbc::new(config.broker.clone())?;
+    let attested = release::attest(hardened, attester, &kbc, watchers).await?;
+    // 4. Get the key.
+    let released = attested.release(staging.kid(), &kbc, watchers).await?;
+    watchers.board.enter(Phase::KeyReleased);
+    // 5. Is the manifest what its owner sealed?
+    Ok(weights::unlock(staging, released, &config.model).await?)
 }
 
 /// Step 9 from wherever the ladder ended. An opening that was broken off may still hold the target;

@@ -21,6 +21,7 @@ async fn a_ready_sidecar_has_opened_the_model_and_wipes_it_at_the_end() {
     let readyz = sidecar.readyz(|status, _| status == 200).await;
     assert_eq!(readyz["bytes"], readyz["total"]);
     assert!(readyz["total"].as_u64().expect("a number") > 100_000);
+    assert_eq!(readyz["staged"], readyz["total"]);
     assert_eq!(readyz["protections"]["dumpable"], false);
     let admin = sidecar.admin().await;
     assert_eq!(plain_get(admin, "/startupz").await.0, 200);
@@ -103,6 +104,64 @@ async fn sigterm_while_attesting_ends_with_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ciphertext_is_read_while_the_broker_thinks_and_sigterm_leaves_nothing_of_it() {
+    let bytes = 20 << 20;
+    let world = World::with_weights(bytes).await;
+    world.kbs.next("attest", [Fault::Hang]);
+    let sidecar = world.start();
+    let readyz = sidecar
+        .readyz(|_, body| body["staged"].as_u64().is_some_and(|staged| staged > bytes as u64))
+        .await;
+    assert_eq!(readyz["phase"], "attesting");
+    assert_eq!(readyz["bytes"], 0, "nothing is opened without a key");
+    let target = &readyz["target"];
+    assert!(target["required_bytes"].as_u64().expect("a number") > bytes as u64);
+    assert!(target["available_bytes"].as_u64() > target["required_bytes"].as_u64());
+    assert!(target["pages"].as_str().expect("text").contains("pages"));
+    let metrics = plain_get(sidecar.admin().await, "/metrics").await.1;
+    for name in ["weights_staged_bytes", "target_required_bytes", "target_huge_pages"] {
+        assert!(metrics.contains(&format!("\nadyton_{name} ")), "{name}: {metrics}");
+    }
+    let left = world.left_in_target();
+    assert!(left.len() == 1 && left[0].starts_with(".opening-"), "{left:?}");
+    sidecar.terminate();
+    assert_eq!(sidecar.end().await.code, Some(0));
+    world.assert_target_is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_broker_discards_what_was_staged() {
+    let world = World::with_weights(20 << 20).await;
+    let busy = || Fault::Status(503, String::new());
+    let denied = Fault::refusal(403, "PolicyDeny", "d-17", &["tdx.measurement.mrtd"]);
+    world.kbs.next("attest", [busy(), busy(), denied]);
+    let ended = world.start().end().await;
+    assert_eq!(ended.code, Some(11));
+    ended.refusal("release.policy-denied");
+    let discarded = ended.log.iter().find(|line| line["message"] == "what was staged is discarded");
+    let staged = discarded.expect("discarded")["staged_bytes"].as_u64().expect("a number");
+    assert!(staged > 0, "the broker was faster than the first 2 MiB");
+    world.assert_target_is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_has_no_room_is_refused_before_the_broker_is_asked() {
+    let world = World::new().await;
+    let file = world.sealed().join("model.json");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("json");
+    manifest["files"][0]["size"] = (1_u64 << 50).into();
+    std::fs::write(&file, manifest.to_string()).expect("written");
+    let ended = world.start().end().await;
+    assert_eq!(ended.code, Some(20), "{:#?}", ended.log);
+    let refusal = ended.refusal("weights.target");
+    let value = refusal["value"].as_str().expect("text");
+    assert!(value.contains("has room for") && value.contains("expected at least"), "{value}");
+    assert!(world.kbs.requests().is_empty());
+    world.assert_target_is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_while_opening_leaves_nothing_and_ends_with_0() {
     let world = World::with_weights(200 << 20).await;
     let mut sidecar = world.start();
@@ -110,8 +169,6 @@ async fn sigterm_while_opening_leaves_nothing_and_ends_with_0() {
     sidecar.terminate();
     let ended = sidecar.end().await;
     assert_eq!(ended.code, Some(0));
-    let said = |what: &str| ended.log.iter().any(|line| line["message"] == what);
-    println!("broken off: {}", said("the opening is broken off"));
     world.assert_target_is_clean();
 }
 

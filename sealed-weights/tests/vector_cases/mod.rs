@@ -658,6 +658,12 @@ fn manifests() -> Vec<Case> {
             "a file listed as pickle, which is not allowed",
             &|m| m["files"][0]["format"] = "pickle".into(),
         ),
+        signed("manifest-allowed-formats-unsorted", "allowed formats in another order", &|m| {
+            m["allowed_formats"] = json!(["zip", "pickle"])
+        }),
+        signed("manifest-allowed-formats-twice", "an allowed format that occurs twice", &|m| {
+            m["allowed_formats"] = json!(["pickle", "pickle"])
+        }),
         signed("manifest-format-unknown", "a file of a format that is not known", &|m| {
             m["files"][0]["format"] = "exe".into()
         }),

@@ -27,9 +27,6 @@ pub enum WeightsError {
     /// Plaintext may be left.
     #[error("plaintext could not be removed")]
     Wipe(#[source] TargetError),
-    /// Plaintext may be left, of an opening that was broken off.
-    #[error("an opening that was broken off could not be removed")]
-    Sweep(#[source] std::io::Error),
 }
 
 impl WeightsError {
@@ -61,13 +58,6 @@ impl WeightsError {
             Self::Wipe(error) => {
                 ("weights.wipe", "wipe", "an empty target", error.remedy(), Exit::Internal)
             }
-            Self::Sweep(_) => (
-                "weights.sweep",
-                "wipe",
-                "an empty target",
-                "restart the pod: that gives the memory back",
-                Exit::Internal,
-            ),
         };
         Refusal {
             code,

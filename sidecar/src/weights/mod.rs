@@ -1,42 +1,43 @@
 //! From the sealed model and its key to plaintext in memory, and back to nothing.
 //!
 //! ```text
-//! SealedModel (an allegation) ─┐
-//! Released (the key) ──────────┴─ unlock ─► Unlocked ─ open ─► LoadedWeights ─ wipe ─► nothing
+//! Staging (an allegation, ciphertext on its way) ─┬───────────────┐
+//! Released (the key) ─────────────────────────────┴─ unlock ─► Unlocked ─ open ─► LoadedWeights ─ wipe ─► nothing
 //! ```
 //! The format and its checks are [`adyton_sealed_weights`]'s; here is the order, on whose behalf,
 //! and where to. Keys are dropped, and so zeroed, as soon as the last chunk is open.
 //! Against: an exchanged, edited or older model; plaintext on a disk; leftovers of a crash.
 
 mod error;
+mod huge_pages;
 mod source;
+mod staging;
 mod tmpfs;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_attestation::attester::Attester;
 use adyton_attestation::report::{Protections, ReportedModel};
-use adyton_sealed_weights::{
-    OpenError, OpenOptions, OpenedModel, Requirements, SealedModel, SwapPolicy, UnlockedModel,
-};
+use adyton_sealed_weights::{OpenedModel, Requirements, SealedModel, UnlockedModel};
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 pub use error::WeightsError;
 pub use source::{choose_key, load};
+pub use staging::Staging;
 pub(crate) use tmpfs::is_busy;
 pub use tmpfs::{remove_leftovers, sweep};
 
-use crate::config::{ExpectedName, ModelConfig, Readers};
-use crate::hygiene::{Hardened, Swap};
+use crate::config::{ExpectedName, ModelConfig};
+use crate::hygiene::Hardened;
 use crate::phase::{Phase, PhaseBoard};
 use crate::release::Released;
 use crate::shutdown::Shutdown;
 
-/// How long an opening that was broken off is waited for.
+/// How long threads that were told to end are waited for.
 const ABANDON: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
@@ -58,12 +59,22 @@ pub struct LoadedWeights {
 }
 
 /// Authenticates the manifest with the released key. The model key ends here; what is left is the
-/// content key of this one model.
+/// content key of this one model. What was staged is not looked at.
 ///
 /// # Errors
 /// [`WeightsError::Open`]: not for this key, edited, another name, or older than the higher of the
 /// configured and the broker's minimum.
-pub fn unlock(
+pub async fn unlock(
+    staging: &Staging,
+    released: Released,
+    config: &ModelConfig,
+) -> Result<Unlocked, WeightsError> {
+    let (sealed, config) = (Arc::clone(&staging.sealed), config.clone());
+    let unlocking = tokio::task::spawn_blocking(move || unlock_sealed(&sealed, released, &config));
+    unlocking.await.map_err(WeightsError::Task)?
+}
+
+fn unlock_sealed(
     sealed: &SealedModel,
     released: Released,
     config: &ModelConfig,
@@ -104,81 +115,68 @@ impl Unlocked {
         Self { hardened, attester, model, reported }
     }
 
-    /// Opens every file into the target, on threads of its own, unless `shutdown` comes first.
+    /// Opens what was staged, in place, on threads of its own, unless `shutdown` comes first; waits for
+    /// what has still to be read.
     ///
     /// # Errors
-    /// [`WeightsError::Open`]: the target is not memory, has no room, or an object is not what was
+    /// [`WeightsError::Open`]: the storage or the target failed, or an object is not what was
     /// sealed; [`WeightsError::Interrupted`]. Nothing is left in the target then. It must be polled
     /// to its end: dropped earlier, its threads go on.
     pub async fn open(
         self,
+        staging: Staging,
         config: &ModelConfig,
-        swap: Swap,
         board: &Arc<PhaseBoard>,
         shutdown: &Shutdown,
     ) -> Result<LoadedWeights, WeightsError> {
         let Self { hardened, attester, model, reported } = self;
-        let (file_mode, folder_mode) = match config.readers {
-            Readers::Owner => (0o600, 0o700),
-            Readers::Group => (0o640, 0o750),
-            Readers::Everyone => (0o644, 0o755),
-        };
-        let options = OpenOptions {
-            threads: config.threads.get(),
-            swap: match swap {
-                Swap::Refuse => SwapPolicy::Refuse,
-                Swap::InsecureAllow => SwapPolicy::InsecureAllow,
-            },
-            file_mode,
-            folder_mode,
-            ..OpenOptions::default()
-        };
-        let target: PathBuf = config.target.clone();
-        let progress = Arc::clone(board);
+        let Staging { staged, before, .. } = staging;
+        let (threads, progress) = (config.threads.get(), Arc::clone(board));
+        let (begun, staged_bytes) = (Instant::now(), board.snapshot().staged);
         board.enter(Phase::Opening);
         let manifest_digest = model.manifest_digest();
         let mut opening = tokio::task::spawn_blocking(move || {
             // `model` holds the content key; it ends with this closure, before anybody is served.
-            model.open_with(&target, &options, progress.as_ref())
+            model.open_staged(staged, threads, progress.as_ref())
         });
         let opened = tokio::select! {
             opened = &mut opening => opened.map_err(WeightsError::Task)?.map_err(WeightsError::Open)?,
             () = shutdown.requested() => return Err(abandon(opening, &config.target).await),
         };
+        let pages = huge_pages::since(before, huge_pages::count());
+        if let Some(pages) = pages {
+            board.huge_pages(pages);
+        }
         tracing::info!(
             path = %opened.path().display(),
             files = opened.files(),
             bytes = opened.bytes(),
+            seconds = begun.elapsed().as_secs_f64(),
+            staged_before_the_key = staged_bytes,
+            huge_pages_given = pages.map(|pages| pages.given),
+            huge_pages_missed = pages.map(|pages| pages.missed),
             "weights are open, keys are gone"
         );
         Ok(LoadedWeights::assertion(hardened, attester, opened, manifest_digest, reported))
     }
 }
 
-/// Takes the ground from under an opening that cannot be interrupted, until it has ended or
-/// [`ABANDON`] is over; the process ends next, and with it what the threads still hold.
-async fn abandon(
-    mut opening: JoinHandle<Result<OpenedModel, OpenError>>,
-    target: &Path,
-) -> WeightsError {
-    tracing::info!("the opening is broken off");
+/// Takes the ground from under threads that cannot be interrupted, until they have ended or
+/// [`ABANDON`] is over; the process ends next, and with it what they still hold.
+async fn abandon<T: Send + 'static>(mut work: JoinHandle<T>, target: &Path) -> WeightsError {
     let deadline = Instant::now() + ABANDON;
     loop {
+        if let Ok(done) = timeout(SWEEP_EVERY, &mut work).await {
+            // What it made is wiped where it is dropped. The folder may be swept already; `startup`
+            // looks once more.
+            let _ = tokio::task::spawn_blocking(move || drop(done)).await;
+            return WeightsError::Interrupted;
+        }
         let folder = target.to_owned();
         let swept = tokio::task::spawn_blocking(move || sweep(&folder)).await;
         let swept = swept.map_err(WeightsError::Task).and_then(|swept| swept);
-        match (timeout(SWEEP_EVERY, &mut opening).await, swept) {
-            (Ok(Ok(Ok(opened))), _) => {
-                // It was faster. The folder may be swept already; `startup` looks once more.
-                let _ = tokio::task::spawn_blocking(move || opened.wipe()).await;
-                return WeightsError::Interrupted;
-            }
-            (Ok(_), Ok(())) => return WeightsError::Interrupted,
-            (Ok(_), Err(error)) => return error,
-            (Err(_), swept) if Instant::now() >= deadline => {
-                return swept.err().unwrap_or(WeightsError::Interrupted);
-            }
-            (Err(_), _) => {}
+        if Instant::now() >= deadline {
+            return swept.err().unwrap_or(WeightsError::Interrupted);
         }
     }
 }

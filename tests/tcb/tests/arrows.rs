@@ -1,4 +1,4 @@
-//! Dependencies run one way (docs/decisions/0001, 0007, 0008, 0014): the programs know the libraries, the
+//! Dependencies run one way (docs/decisions/0001, 0007, 0008, 0012, 0013, 0014): the programs know the libraries, the
 //! three lower libraries know nobody, the client library and the one with the Rego interpreter know one of
 //! them, and nothing in the product knows `tests`, `examples` or `deploy`.
 
@@ -10,6 +10,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-attestation", &[], &["adyton-fake-tee"]),
     ("adyton-sealed-weights", &[], &[]),
     ("adyton-model-signature", &[], &[]),
+    ("adyton-model-store", &["adyton-sealed-weights"], &[]),
+    ("adyton-s3-exposure", &["adyton-sealed-weights"], &[]),
     (
         "adyton-sidecar",
         &["adyton-attestation", "adyton-model-signature", "adyton-sealed-weights"],

@@ -7,9 +7,16 @@ use adyton_tcb::{sources, workspace_root};
 #[test]
 fn proofs_are_born_only_at_the_listed_places() {
     let mut found = String::new();
-    for folder in
-        ["attestation", "sealed-weights", "model-signature", "broker", "sidecar", "cli", "client"]
-    {
+    for folder in [
+        "attestation",
+        "sealed-weights",
+        "s3-exposure",
+        "model-signature",
+        "broker",
+        "sidecar",
+        "cli",
+        "client",
+    ] {
         for source in sources(folder) {
             for line in source.product.lines().map(str::trim) {
                 if line.contains("assertion(") && !line.starts_with("//") {
