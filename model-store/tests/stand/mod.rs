@@ -18,6 +18,8 @@ use adyton_sealed_weights::StorageError;
 
 pub mod model;
 pub mod objects;
+pub mod registry;
+pub mod s3;
 
 /// What is done to an answer.
 #[derive(Debug, Clone)]
@@ -303,7 +305,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
 }
 
 /// Asks the server behind, on a connection of its own.
-fn forward(server: SocketAddr, request: &Request) -> Answer {
+pub fn forward(server: SocketAddr, request: &Request) -> Answer {
     let mut stream = TcpStream::connect(server).expect("the server behind");
     let mut head = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
     for (name, value) in &request.fields {
