@@ -15,6 +15,7 @@
 //! | [`catalogue`], [`operation`], [`answer`] | what is shown, what is asked, what is answered |
 //! | [`source`] | where bytes come from: opened on the fly, or open already |
 //! | [`socket`], [`server`] | loopback and Unix sockets, threads |
+//! | [`client_files`] | what the inference server is handed |
 //! | [`limits`], [`error`] | bounds, refusals |
 //!
 //! Plaintext is on the way here: loopback is not encrypted, and the kernel's socket buffers are not wiped by
@@ -23,6 +24,7 @@
 
 pub mod answer;
 pub mod catalogue;
+pub mod client_files;
 mod condition;
 mod connection;
 pub mod error;
@@ -39,6 +41,7 @@ pub mod target;
 mod xml;
 
 pub use catalogue::Catalogue;
+pub use client_files::ClientFiles;
 pub use server::{Answered, Exposure, Observer, Stopped};
 pub use signature::Credentials;
 pub use socket::{Access, Endpoint, Listener};

@@ -60,9 +60,17 @@ impl Credentials {
             *byte = *LETTERS.get(usize::from(*byte % 32)).unwrap_or(&b'A');
         }
         let (access_key, secret) = random.split_at_mut(ACCESS_KEY_BYTES);
-        let access_key = access_key.iter().copied().map(char::from).collect();
+        let access_key: String = access_key.iter().copied().map(char::from).collect();
+        Self::from_parts(&access_key, secret)
+    }
+
+    /// A pair that exists already, as a client has it. The secret is zeroed where it came from.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Memory`]
+    pub fn from_parts(access_key: &str, secret: &mut [u8]) -> Result<Self, CredentialsError> {
         let secret = LockedMemory::take(secret).map_err(CredentialsError::Memory)?;
-        Ok(Self { access_key, secret })
+        Ok(Self { access_key: access_key.to_owned(), secret })
     }
 
     /// The access key, which is no secret.

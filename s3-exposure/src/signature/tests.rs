@@ -46,10 +46,7 @@ fn outcome(before: &[(&str, &str)], after: &[(&str, &str)]) -> Result<Authentica
 #[test]
 fn the_example_of_amazons_documentation_verifies() {
     let mut secret = *b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
-    let credentials = Credentials {
-        access_key: "AKIAIOSFODNN7EXAMPLE".into(),
-        secret: LockedMemory::take(&mut secret).unwrap(),
-    };
+    let credentials = Credentials::from_parts("AKIAIOSFODNN7EXAMPLE", &mut secret).unwrap();
     let head = "GET /test.txt HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n\
         Range: bytes=0-9\r\n\
         x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n\
