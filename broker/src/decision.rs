@@ -193,6 +193,7 @@ pub fn appraise_and_decide(
                 resource: &request.resource,
                 query: request.query.clone(),
                 references,
+                devices,
                 now,
             };
             judge(rego, &subject)

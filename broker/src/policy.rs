@@ -78,7 +78,7 @@ impl PolicyStore {
             return Err(PolicyStoreError::DebugNotOffered);
         }
         if let Some(rego) = &policy.rego {
-            for text in [&rego.attestation, &rego.resource].into_iter().flatten() {
+            for text in [&rego.attestation, &rego.gpu, &rego.resource].into_iter().flatten() {
                 RegoPolicy::parse(text).map_err(PolicyStoreError::Rego)?;
             }
         }

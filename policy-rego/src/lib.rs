@@ -13,12 +13,14 @@
 //!                                              judge: both, as a release policy's [rego] asks
 //! ```
 //! It is a crate of its own so that no interpreter is linked into what runs inside the TEE
-//! (docs/decisions/0007). Evaluation sees no file, no network and no random numbers; it is bounded in
-//! time, and whatever goes wrong in it is a refusal.
+//! (docs/decisions/0007). Evaluation sees no file, no network and no random numbers; its input and its
+//! time are bounded, and whatever goes wrong in it is a refusal.
 //! Against: a policy that says nothing, something else than a boolean or a number, or never ends.
 
 mod appraisal;
 mod engine;
+mod event_log;
+mod gpu;
 mod policy;
 mod references;
 mod refusal;
@@ -27,9 +29,9 @@ mod resource;
 mod structure;
 
 pub use appraisal::{Appraised, appraise};
-pub use engine::EVALUATION_LIMIT;
+pub use engine::{EVALUATION_LIMIT, HARD_LIMIT, MAX_INPUT_LEN};
 pub use policy::RegoPolicy;
 pub use references::references;
 pub use refusal::RegoRefusal;
-pub use release::{Subject, judge};
+pub use release::{PolicyNames, Subject, judge, judge_as};
 pub use resource::{ResourceRequest, allow};

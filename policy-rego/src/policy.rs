@@ -4,11 +4,12 @@ use adyton_attestation::limits::MAX_REGO_LEN;
 use regorus::Engine;
 
 use crate::refusal::RegoRefusal;
-use crate::structure::{refuse_nesting, refuse_recursion};
+use crate::structure::{refuse_formats, refuse_nesting, refuse_recursion};
 
 /// Builtins that a policy may not use: their result is no function of the claims, or their cost has no
 /// bound that a clock could enforce (one call takes all the memory that it asks for).
-const FORBIDDEN: [&str; 8] = [
+const FORBIDDEN: [&str; 9] = [
+    "bits.lsh",
     "http.send",
     "net.lookup_ip_addr",
     "numbers.range",
@@ -60,7 +61,9 @@ impl RegoPolicy {
         let (syntax, package) = match package(text, Syntax::V1) {
             Ok(package) => (Syntax::V1, package),
             // The older grammar has its own idea of what is wrong; the newer one's counts.
-            Err(refusal @ RegoRefusal::Recursion { .. }) => return Err(refusal),
+            Err(refusal @ (RegoRefusal::Recursion { .. } | RegoRefusal::Forbidden { .. })) => {
+                return Err(refusal);
+            }
             Err(refusal) => (Syntax::V0, package(text, Syntax::V0).map_err(|_| refusal)?),
         };
         if package != "data.policy" {
@@ -98,13 +101,14 @@ fn engine(syntax: Syntax) -> Engine {
 }
 
 fn package(text: &str, syntax: Syntax) -> Result<String, RegoRefusal> {
-    crate::engine::contained(|| {
+    let text = text.to_owned();
+    crate::engine::contained(move || {
         let mut engine = engine(syntax);
-        let package =
-            engine.add_policy("policy.rego".to_owned(), text.to_owned()).map_err(syntax_error)?;
+        let package = engine.add_policy("policy.rego".to_owned(), text).map_err(syntax_error)?;
         let tree = engine.get_ast_as_json().map_err(syntax_error)?;
         let tree = serde_json::from_str(&tree).map_err(syntax_error)?;
         refuse_recursion(&tree)?;
+        refuse_formats(&tree)?;
         Ok(package)
     })
 }

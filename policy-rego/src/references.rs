@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use adyton_attestation::ReferenceValues;
+use adyton_attestation::reference_value::GpuComponent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 #[must_use]
 pub fn references(sets: &[ReferenceValues], more: &BTreeMap<String, Value>) -> Value {
     let mut all: Map<String, Value> = Map::new();
+    let mut gpu_measurements = Map::new();
     let mut add = |name: &str, values: Vec<Value>| {
         if values.is_empty() {
             return;
@@ -61,9 +63,24 @@ pub fn references(sets: &[ReferenceValues], more: &BTreeMap<String, Value>) -> V
                     }
                 }
             }
-            // Devices have policies of their own, which this release does not evaluate.
+            ReferenceValues::Nvidia(set) => {
+                let versions = match set.component {
+                    GpuComponent::Driver => "allowed_driver_versions",
+                    GpuComponent::Vbios => "allowed_vbios_versions",
+                };
+                add(versions, vec![json!(set.version)]);
+                let indexed = set.measurements.iter().filter_map(|(index, accepted)| {
+                    // The manifest counts from 0, the device's report, as Trustee shows it, from 1.
+                    let index = index.parse::<u32>().ok()?.checked_add(1)?;
+                    Some((index.to_string(), json!(accepted)))
+                });
+                gpu_measurements.extend(indexed);
+            }
             _ => {}
         }
+    }
+    if !gpu_measurements.is_empty() {
+        all.insert("allowed_gpu_measurements".to_owned(), Value::Object(gpu_measurements));
     }
     all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     Value::Object(all)

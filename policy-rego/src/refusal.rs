@@ -51,6 +51,22 @@ pub enum RegoRefusal {
         /// The interpreter's words.
         detail: String,
     },
+    /// Claims or data that are longer than any genuine ones.
+    #[error("{what} of the policy has {got} bytes as JSON")]
+    InputTooLong {
+        /// Which of them.
+        what: &'static str,
+        /// Its size in bytes.
+        got: usize,
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// Earlier evaluations do not end, so no further one is begun.
+    #[error("{left} evaluations do not end")]
+    Busy {
+        /// How many.
+        left: usize,
+    },
     /// The evaluation took too long.
     #[error("policy took too long")]
     TooSlow,
@@ -118,6 +134,16 @@ impl RegoRefusal {
             Self::Evaluation { .. } => {
                 ("rego.evaluation", "a policy that can be evaluated".to_owned(), REPAIR)
             }
+            Self::InputTooLong { limit, .. } => (
+                "rego.input-too-long",
+                format!("at most {limit} bytes"),
+                "send a shorter event log, or less Evidence of devices",
+            ),
+            Self::Busy { .. } => (
+                "rego.busy",
+                "evaluations that end".to_owned(),
+                "find the policy that takes so long (rego.too-slow), replace it, restart the broker",
+            ),
             Self::TooSlow => ("rego.too-slow", "a decision within a second".to_owned(), REPAIR),
             Self::Undefined { rule } => {
                 ("rego.undefined", format!("a value for rule {rule}"), REPAIR)

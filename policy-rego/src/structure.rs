@@ -84,6 +84,58 @@ pub(crate) fn refuse_recursion(tree: &Value) -> Result<(), RegoRefusal> {
     Ok(())
 }
 
+/// Refuses `sprintf` with a format that is computed, or that asks for a width: `%999999999d` is as many bytes.
+pub(crate) fn refuse_formats(tree: &Value) -> Result<(), RegoRefusal> {
+    let (mut named, mut harmless) = (0_usize, 0_usize);
+    count_formats(tree, &mut named, &mut harmless);
+    // What is no call with a literal format could be one by another name (`with f as sprintf`).
+    match named == harmless {
+        true => Ok(()),
+        false => {
+            Err(RegoRefusal::Forbidden { builtin: "sprintf with a width or a computed format" })
+        }
+    }
+}
+
+fn count_formats(tree: &Value, named: &mut usize, harmless: &mut usize) {
+    match tree {
+        Value::Object(members) => {
+            for (kind, inner) in members {
+                let is = |value: Option<&Value>| value.and_then(Value::as_str) == Some("sprintf");
+                match kind.as_str() {
+                    "Var" if is(inner.get("value")) => *named = named.saturating_add(1),
+                    "Call" if is(inner.pointer("/fcn/Var/value")) => {
+                        let format =
+                            inner.pointer("/params/0/String/value").and_then(Value::as_str);
+                        if format.is_some_and(|format| !has_width(format)) {
+                            *harmless = harmless.saturating_add(1);
+                        }
+                    }
+                    _ => {}
+                }
+                count_formats(inner, named, harmless);
+            }
+        }
+        Value::Array(elements) => {
+            elements.iter().for_each(|element| count_formats(element, named, harmless));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Whether a verb has more than its letter: flags, width or precision.
+fn has_width(format: &str) -> bool {
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '%'
+            && !letters.next().is_some_and(|verb| verb == '%' || verb.is_ascii_alphabetic())
+        {
+            return true;
+        }
+    }
+    false
+}
+
 fn collect_imports<'a>(tree: &'a Value, names: &mut BTreeSet<&'a str>) {
     let imports = tree.pointer("/0/ast/imports").and_then(Value::as_array);
     let references = imports.into_iter().flatten().filter_map(|import| import.get("refr"));

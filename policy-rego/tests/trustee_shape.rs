@@ -13,7 +13,8 @@ use adyton_attestation::{
 };
 use adyton_fake_tee::{FakeTee, TdProfile};
 use adyton_rego::{
-    EVALUATION_LIMIT, RegoPolicy, RegoRefusal, ResourceRequest, Subject, allow, appraise, judge,
+    EVALUATION_LIMIT, MAX_INPUT_LEN, RegoPolicy, RegoRefusal, ResourceRequest, Subject, allow,
+    appraise, judge,
 };
 use serde_json::{Value, json};
 
@@ -167,6 +168,7 @@ fn judged(rules: &RegoRules) -> Result<(), Vec<String>> {
         resource: &case.resource,
         query: BTreeMap::new(),
         references: &case.references,
+        devices: &[],
         now: UnixTime(NOW),
     };
     judge(rules, &subject).map_err(|reasons| {
@@ -186,6 +188,7 @@ fn rules(attestation: &str, resource: &str) -> RegoRules {
     let xfam = case().evidence["tdx"]["quote"]["body"]["xfam"].clone();
     RegoRules {
         attestation: some(attestation),
+        gpu: None,
         resource: some(resource),
         reference: [("xfam".to_owned(), json!([xfam]))].into(),
     }
@@ -398,6 +401,35 @@ fn a_policy_that_does_not_end_is_refused_in_time() {
 }
 
 #[test]
+fn input_that_is_too_long_is_refused_before_it_is_parsed() {
+    let policy = parsed("package policy\nimport rego.v1\nallow := true");
+    let request = ResourceRequest { path: &case().resource, query: BTreeMap::new() };
+    let token = json!({ "submods": "x".repeat(MAX_INPUT_LEN) });
+    let refused = allow(&policy, &token, &request).expect_err("refused");
+    assert!(matches!(refused, RegoRefusal::InputTooLong { what: "input", .. }), "{refused:?}");
+}
+
+#[test]
+fn a_call_that_takes_as_much_memory_as_a_number_says_is_refused() {
+    let head = "package policy\nimport rego.v1\n";
+    for body in [
+        "allow := count(sprintf(\"%999999999d\", [1])) > 0",
+        "allow := count(sprintf(\"%0999999999d\", [1])) > 0",
+        "allow := count(sprintf(\"%.999999999f\", [1.5])) > 0",
+        "allow := count(sprintf(concat(\"\", [\"%\", \"999999999d\"]), [1])) > 0",
+        "allow if {\ncount(f(\"%999999999d\", [1])) > 0 with f as sprintf\n}\nf(x, y) := \"\"",
+        "allow := bits.lsh(1, 999999999) > 0",
+    ] {
+        let refused = RegoPolicy::parse(&format!("{head}{body}"));
+        assert!(matches!(refused, Err(RegoRefusal::Forbidden { .. })), "{body}: {refused:?}");
+    }
+    let plain = format!("{head}allow := sprintf(\"%v is %d%%\", [\"a\", 1]) == \"a is 1%\"");
+    let token = json!({});
+    let request = ResourceRequest { path: &case().resource, query: BTreeMap::new() };
+    assert_eq!(allow(&parsed(&plain), &token, &request), Ok(()));
+}
+
+#[test]
 fn a_policy_that_is_too_long_or_too_deep_is_refused() {
     let long = format!("package policy\n# {}", "x".repeat(300_000));
     assert!(matches!(RegoPolicy::parse(&long), Err(RegoRefusal::TooLong { .. })));
@@ -446,6 +478,7 @@ fn a_claim_that_is_null_is_one_that_there_is_not() {
         resource: &case.resource,
         query: BTreeMap::new(),
         references: &[],
+        devices: &[],
         now: UnixTime(NOW),
     };
     let mut rules = rules(policy, "");

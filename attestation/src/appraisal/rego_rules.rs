@@ -39,6 +39,9 @@ pub struct RegoRules {
     /// vector must be affirming.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attestation: Option<String>,
+    /// An attestation policy for each GPU beside the TEE, as Trustee's `default_gpu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// A resource policy: token and path in, `allow` out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
@@ -55,16 +58,18 @@ impl RegoRules {
     /// [`PolicyError::Value`].
     pub fn validate(&self) -> Result<(), PolicyError> {
         let refused = |key, got: String, expected| Err(PolicyError::Value { key, got, expected });
-        if self.attestation.is_none() && self.resource.is_none() {
+        if self.attestation.is_none() && self.gpu.is_none() && self.resource.is_none() {
             return refused(
                 "rego",
                 "a table without a policy".to_owned(),
-                "`attestation`, `resource` or both",
+                "`attestation`, `gpu`, `resource` or several of them",
             );
         }
-        for (key, text) in
-            [("rego.attestation", &self.attestation), ("rego.resource", &self.resource)]
-        {
+        for (key, text) in [
+            ("rego.attestation", &self.attestation),
+            ("rego.gpu", &self.gpu),
+            ("rego.resource", &self.resource),
+        ] {
             let got = text.as_ref().map_or(0, String::len);
             if got > MAX_REGO_LEN {
                 return refused(key, format!("{got} bytes"), "at most 64 KiB");

@@ -199,12 +199,17 @@ fn ask(
     // Nonce and TEE key of recorded Evidence are not known; a policy that asks for them says no.
     let evidence = Value::Object(annotated_claims(claims));
     let query = BTreeMap::new();
-    judge(rules, &Subject { claims, evidence: &evidence, resource, query, references, now })
+    let devices = &[];
+    judge(
+        rules,
+        &Subject { claims, evidence: &evidence, resource, query, references, devices, now },
+    )
 }
 
 /// Parses the texts in Rego, so that a slip is a malformed file and not a denial for everybody.
 pub(super) fn parse_rego(rules: Option<&RegoRules>, path: &Path) -> Result<(), Failure> {
-    let texts = rules.into_iter().flat_map(|rules| [&rules.attestation, &rules.resource]);
+    let texts =
+        rules.into_iter().flat_map(|rules| [&rules.attestation, &rules.gpu, &rules.resource]);
     for text in texts.flatten() {
         RegoPolicy::parse(text).map_err(|refusal| {
             let reason = refusal.reason("rego");
