@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::policy::PolicyStore;
 use crate::reference_values::ReferenceValueStore;
 use crate::session::SessionTable;
+use crate::shared_policies::SharedPolicies;
 use crate::store::Store;
 
 /// What was read from the files that the configuration names: the Verifier's side of trust.
@@ -109,6 +110,8 @@ pub struct Broker {
     pub keys: Box<dyn KeyStore>,
     /// Release policies.
     pub policies: PolicyStore,
+    /// Policies that are asked about every key.
+    pub shared: SharedPolicies,
     /// Reference Values.
     pub references: ReferenceValueStore,
     /// Roots and Endorsements.
@@ -140,7 +143,8 @@ impl Broker {
         let store = Arc::new(Store::open(&config.state_dir)?);
         let journal = Arc::new(Journal::open(store, &config.state_dir, config.decisions_kept)?);
         let references = ReferenceValueStore::new(Arc::clone(&journal));
-        let policies = PolicyStore::new(Arc::clone(&journal), references.clone());
+        let shared = SharedPolicies::new(Arc::clone(&journal));
+        let policies = PolicyStore::new(Arc::clone(&journal), references.clone(), shared.clone());
         let keys = Box::new(EmbeddedKeyStore::new(Arc::clone(&journal)));
         let wrapping_key = TeeKeyPair::generate()
             .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
@@ -173,6 +177,7 @@ impl Broker {
             journal,
             keys,
             policies,
+            shared,
             references,
             trusted,
             supply,

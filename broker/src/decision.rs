@@ -13,10 +13,12 @@ use adyton_attestation::{
     AttestationResult, Claims, GpuClaims, Reason, ReferenceValues, ReleasePolicy, UnixTime,
     Verified, appraise_with_devices,
 };
-use adyton_rego::{Subject, judge};
+use adyton_rego::{Subject, judge, judge_as};
 use adyton_sealed_weights::KeyId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::shared_policies::{self, SharedRules};
 
 /// Names one decision, for the guest, the owner and the audit log: 20 random hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,18 +71,25 @@ pub struct ReleasePermit {
     minimum_model_version: u64,
     policy_digest: String,
     matched_reference_values: String,
+    shared: BTreeMap<&'static str, String>,
     claims: Value,
     until: UnixTime,
 }
 
 impl ReleasePermit {
     /// The only birth of a `ReleasePermit`: where [`decide`] found no reason against.
-    fn assertion(request: KeyRequest, policy: &ReleasePolicy, result: &AttestationResult) -> Self {
+    fn assertion(
+        request: KeyRequest,
+        policy: &ReleasePolicy,
+        shared: &SharedRules,
+        result: &AttestationResult,
+    ) -> Self {
         Self {
             request,
             minimum_model_version: policy.minimum_model_version,
             policy_digest: policy.digest(),
             matched_reference_values: result.matched_reference_values().to_owned(),
+            shared: shared.digests(),
             claims: claims_json(result.claims()),
             until: result.expires(),
         }
@@ -104,6 +113,11 @@ impl ReleasePermit {
     /// Name of the set of Reference Values that matched.
     pub fn matched_reference_values(&self) -> &str {
         &self.matched_reference_values
+    }
+
+    /// Digests of the policies for all keys that agreed, SHA-256, hex, by name.
+    pub fn shared_policies(&self) -> &BTreeMap<&'static str, String> {
+        &self.shared
     }
 
     /// The claims, for the records.
@@ -139,6 +153,8 @@ pub enum KeyRules {
         references: Vec<ReferenceValues>,
         /// Names in the policy for which there is no set.
         unknown_references: Vec<String>,
+        /// What is asked about every key.
+        shared: SharedRules,
     },
 }
 
@@ -154,8 +170,8 @@ impl KeyRules {
 
 /// Appraises the claims under the rules of the key, then decides.
 ///
-/// Steps: 1. there is a policy; 2. all its Reference Values exist; 3. its policies in Rego agree
-/// ([`judge`]); 4. the claims meet its typed rules ([`appraise_with_devices`]); 5. [`decide`].
+/// Steps: 1. there is a policy; 2. all its Reference Values exist; 3. its policies in Rego agree, and
+/// those for all keys ([`judge_as`]); 4. the claims meet its typed rules ([`appraise_with_devices`]); 5. [`decide`].
 /// `annotated` are the claims as Rego sees them.
 ///
 /// # Errors
@@ -169,13 +185,13 @@ pub fn appraise_and_decide(
     now: UnixTime,
 ) -> Result<(ReleasePermit, Verified<Claims>), Denied> {
     // 1.
-    let (policy, references, unknown) = match rules {
+    let (policy, references, unknown, shared) = match rules {
         KeyRules::NoPolicy => {
             let reasons = vec![no_policy(&request.resource)];
             return Err(Denied { reasons, verified });
         }
-        KeyRules::Policy { policy, references, unknown_references } => {
-            (policy, references, unknown_references)
+        KeyRules::Policy { policy, references, unknown_references, shared } => {
+            (policy, references, unknown_references, shared)
         }
     };
     // 2.
@@ -184,31 +200,29 @@ pub fn appraise_and_decide(
         return Err(Denied { reasons, verified });
     }
     // 3.
-    let objections = match &policy.rego {
-        None => Ok(()),
-        Some(rego) => {
-            let subject = Subject {
-                claims: verified.get(),
-                evidence: annotated,
-                resource: &request.resource,
-                query: request.query.clone(),
-                references,
-                devices,
-                now,
-            };
-            judge(rego, &subject)
-        }
+    let subject = Subject {
+        claims: verified.get(),
+        evidence: annotated,
+        resource: &request.resource,
+        query: request.query.clone(),
+        references,
+        devices,
+        now,
     };
+    let of_key = policy.rego.as_ref().map(|rules| judge(rules, &subject));
+    let of_all = shared.rego().map(|rules| judge_as(shared_policies::NAMES, &rules, &subject));
+    let objected = [of_key, of_all].into_iter().flatten().filter_map(Result::err).flatten();
+    let objections: Vec<Reason> = objected.collect();
     // 4. Asked whatever the other said, so that the owner reads all that is wrong.
     let appraised = appraise_with_devices(verified, devices, references, &policy.appraisal, now);
-    let result = match (appraised, objections) {
-        (Ok(result), Ok(())) => result,
-        (Ok(result), Err(reasons)) => {
-            return Err(Denied { reasons, verified: result.into_verified() });
+    let result = match appraised {
+        Ok(result) if objections.is_empty() => result,
+        Ok(result) => {
+            return Err(Denied { reasons: objections, verified: result.into_verified() });
         }
-        (Err(refusal), objections) => {
+        Err(refusal) => {
             let mut reasons = refusal.reasons;
-            reasons.extend(objections.err().into_iter().flatten());
+            reasons.extend(objections);
             if reasons.is_empty() {
                 reasons.push(unexplained());
             }
@@ -216,7 +230,7 @@ pub fn appraise_and_decide(
         }
     };
     // 5.
-    decide(request, policy, result, now)
+    decide(request, policy, shared, result, now)
 }
 
 /// Decides about one key for accepted claims.
@@ -226,6 +240,7 @@ pub fn appraise_and_decide(
 pub fn decide(
     request: KeyRequest,
     policy: &ReleasePolicy,
+    shared: &SharedRules,
     result: AttestationResult,
     now: UnixTime,
 ) -> Result<(ReleasePermit, Verified<Claims>), Denied> {
@@ -240,7 +255,7 @@ pub fn decide(
     if !reasons.is_empty() {
         return Err(Denied { reasons, verified: result.into_verified() });
     }
-    let permit = ReleasePermit::assertion(request, policy, &result);
+    let permit = ReleasePermit::assertion(request, policy, shared, &result);
     Ok((permit, result.into_verified()))
 }
 

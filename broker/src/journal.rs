@@ -170,6 +170,9 @@ impl Journal {
                 .with("reference-values", permit.matched_reference_values())
                 .with("minimum-model-version", permit.minimum_model_version().to_string())
                 .with("tee-key", tee_key_thumbprint(&permit));
+        for (name, digest) in permit.shared_policies() {
+            entry = entry.with(&format!("policy-digest.{name}"), digest);
+        }
         for (name, value) in claim_texts(permit.claims()) {
             entry = entry.with(&name, value);
         }

@@ -52,6 +52,7 @@ pub mod respond;
 pub mod secret_file;
 pub mod serve;
 pub mod session;
+pub mod shared_policies;
 pub mod state_dir;
 pub mod store;
 pub mod tls;

@@ -13,6 +13,7 @@ use crate::audit::{AuditEntry, AuditEvent};
 use crate::decision::KeyRules;
 use crate::journal::{Journal, JournalError};
 use crate::reference_values::{ReferenceValueStore, ReferenceValueStoreError};
+use crate::shared_policies::{SharedPolicies, SharedPolicy, SharedPolicyError};
 use crate::store::{Row, StoreError, Table};
 
 /// Why a policy was not stored or not read.
@@ -39,6 +40,9 @@ pub enum PolicyStoreError {
     /// The policy's Reference Values could not be read.
     #[error("the reference values of the release policy could not be read")]
     ReferenceValues(#[from] ReferenceValueStoreError),
+    /// The policies for all keys could not be read.
+    #[error("the policies for all keys could not be read")]
+    Shared(#[from] SharedPolicyError),
 }
 
 /// One stored policy.
@@ -55,12 +59,17 @@ pub struct StoredPolicy {
 pub struct PolicyStore {
     journal: Arc<Journal>,
     references: ReferenceValueStore,
+    shared: SharedPolicies,
 }
 
 impl PolicyStore {
     /// Policies live in the journal's store.
-    pub fn new(journal: Arc<Journal>, references: ReferenceValueStore) -> Self {
-        Self { journal, references }
+    pub fn new(
+        journal: Arc<Journal>,
+        references: ReferenceValueStore,
+        shared: SharedPolicies,
+    ) -> Self {
+        Self { journal, references, shared }
     }
 
     /// Stores a policy for the key that it names, over an older one.
@@ -113,7 +122,11 @@ impl PolicyStore {
     /// As [`for_key`](Self::for_key).
     pub fn all(&self) -> Result<Vec<StoredPolicy>, PolicyStoreError> {
         let mut all = Vec::new();
+        let shared = SharedPolicy::ALL.map(SharedPolicy::row);
         for (uri, _) in self.journal.store().rows(Table::Policies)? {
+            if shared.contains(&uri.as_str()) {
+                continue;
+            }
             let resource = ResourcePath::from_uri(&uri).map_err(PolicyStoreError::Key)?;
             all.extend(self.for_key(&resource)?);
         }
@@ -139,6 +152,7 @@ impl PolicyStore {
             }
         }
         let policy = Box::new(stored.policy);
-        Ok(KeyRules::Policy { policy, references, unknown_references })
+        let shared = self.shared.rules()?;
+        Ok(KeyRules::Policy { policy, references, unknown_references, shared })
     }
 }

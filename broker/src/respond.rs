@@ -58,6 +58,10 @@ pub enum KbsRefusal {
         /// Why.
         reasons: Vec<Reason>,
     },
+    /// No valid admin token or client certificate.
+    NotAdministrator,
+    /// A policy for all keys was refused; the text says why.
+    Policy(String),
     /// The body is longer than the endpoint takes.
     TooLarge {
         /// The bound in bytes.
@@ -131,6 +135,17 @@ impl KbsRefusal {
                 ErrorInformation::new("PolicyDeny", "Access denied by policy")
                     .with_refusal(decision.as_str(), codes(reasons)),
             ),
+            Self::NotAdministrator => (
+                StatusCode::UNAUTHORIZED,
+                ErrorInformation::new(
+                    "AdminAuthAccess",
+                    "Admin auth error: no valid admin token or client certificate",
+                ),
+            ),
+            Self::Policy(why) => {
+                let detail = format!("Policy refused: {why}");
+                (StatusCode::BAD_REQUEST, ErrorInformation::new("ParsePolicyError", detail))
+            }
             Self::TooLarge { limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 ErrorInformation::new(

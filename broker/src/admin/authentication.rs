@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::config::{AdminAuthentication, ClientCertificates, TokenAuthentication};
 use crate::error::Finding;
 use crate::http::Peer;
-use crate::respond::AdminRefusal;
+use crate::respond::{AdminRefusal, KbsRefusal};
 use crate::secret_file::{self, SecretFileError};
 
 /// Shortest token that is accepted from a file, in characters.
@@ -120,7 +120,11 @@ pub async fn required(
                 "send the token from the broker's admin token file as `Authorization: Bearer`, or \
                  use a certificate of the configured admin CA",
             );
-            let mut response = refusal.into_response();
+            let kbs = request.uri().path().starts_with("/kbs/v0/");
+            let mut response = match kbs {
+                true => KbsRefusal::NotAdministrator.into_response(),
+                false => refusal.into_response(),
+            };
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             response

@@ -21,6 +21,7 @@ use crate::respond::AdminRefusal;
 
 pub mod authentication;
 mod decisions;
+mod kbs_policies;
 mod keys;
 mod rules;
 
@@ -43,6 +44,19 @@ pub fn router(
         .route(
             "/adyton/v1/reference-values",
             get(rules::reference_values).put(rules::set_reference_values),
+        )
+        .route("/kbs/v0/attestation-policy", post(kbs_policies::set_attestation_policy))
+        .route(
+            "/kbs/v0/attestation-policy/{id}",
+            get(kbs_policies::attestation_policy)
+                .post(kbs_policies::set_named_attestation_policy)
+                .delete(kbs_policies::remove_attestation_policy),
+        )
+        .route(
+            "/kbs/v0/resource-policy",
+            get(kbs_policies::resource_policies)
+                .post(kbs_policies::set_resource_policy)
+                .delete(kbs_policies::remove_resource_policy),
         )
         .route("/adyton/v1/decisions", get(decisions::list))
         .route("/adyton/v1/decisions/{id}", get(decisions::one))

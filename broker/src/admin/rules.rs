@@ -154,6 +154,7 @@ fn policy_refusal(error: &PolicyStoreError) -> AdminRefusal {
             "correct the policy; `adyton policy test` runs it over recorded evidence",
         ),
         PolicyStoreError::Journal(_)
+        | PolicyStoreError::Shared(_)
         | PolicyStoreError::Store(_)
         | PolicyStoreError::ReferenceValues(_) => AdminRefusal::internal(error),
     }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
@@ -37,6 +37,10 @@ pub fn router(broker: Arc<Broker>, request_timeout: Duration) -> Router {
         .route("/kbs/v0/auth", post(auth))
         .route("/kbs/v0/attest", post(attest))
         .route("/kbs/v0/resource/{*path}", get(resource))
+        // Set on the admin listener; a client that asks here should not take it for a wrong path.
+        .route("/kbs/v0/attestation-policy", any(|| async { KbsRefusal::Method }))
+        .route("/kbs/v0/attestation-policy/{id}", any(|| async { KbsRefusal::Method }))
+        .route("/kbs/v0/resource-policy", any(|| async { KbsRefusal::Method }))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .fallback(|| async { KbsRefusal::UnknownEndpoint })

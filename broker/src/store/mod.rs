@@ -40,7 +40,7 @@ pub enum Table {
     Keys,
     /// When model keys were made.
     KeyMetadata,
-    /// Release policies by key URI.
+    /// Release policies by key URI, and the policies for all keys.
     Policies,
     /// Sets of Reference Values by name.
     ReferenceValues,

@@ -5,6 +5,7 @@ mod admin;
 mod conformance;
 mod endorsements;
 mod harness;
+mod kbs_policies;
 mod refusals;
 mod rego;
 mod release;

@@ -102,6 +102,8 @@ async fn an_snp_guest_with_a_fault_gets_no_key_and_the_reason() {
         let code = match fault {
             SnpFault::ReservedByte
             | SnpFault::ReservedReportedTcb
+            | SnpFault::ReservedCurrentTcb
+            | SnpFault::ReservedCommittedTcb
             | SnpFault::ReservedLaunchTcb => "snp.report.signature",
             _ => code,
         };
