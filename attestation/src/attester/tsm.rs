@@ -35,10 +35,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA384, digest};
 use serde_json::{Value, json};
 
-use super::{Attester, AttesterError, RuntimeEvent, confirm, snp_evidence};
+use super::{Attester, AttesterError, confirm, snp_evidence};
 use crate::binding::ReportData;
 use crate::evidence::Tee;
 use crate::limits::{MAX_CERTIFICATE_TABLE_LEN, MAX_EVENT_LOG_LEN, MAX_QUOTE_LEN};
@@ -48,9 +47,6 @@ pub const DEFAULT_ROOT: &str = "/sys/kernel/config/tsm/report";
 
 /// The firmware's event log, as ACPI hands it to Linux. Container runtimes hide it by default.
 const EVENT_LOG: &str = "/sys/firmware/acpi/tables/data/CCEL";
-/// Linux ≥ 6.16, `Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest`: 48 bytes written
-/// here extend RTMR3, the register that is left to the guest's software.
-const RTMR3: &str = "/sys/devices/virtual/misc/tdx_guest/measurements/rtmr3:sha384";
 const NAME: &str = "tsm";
 const TDX_PROVIDER: &str = "tdx_guest";
 const SNP_PROVIDER: &str = "sev_guest";
@@ -119,7 +115,6 @@ impl ConfigFs for KernelConfigFs {
 struct Paths {
     root: PathBuf,
     event_log: PathBuf,
-    rtmr3: PathBuf,
 }
 
 /// configfs-tsm as a source of Evidence.
@@ -149,7 +144,7 @@ impl TsmAttester {
     /// [`AttesterError::Tsm`] when `root` is missing or may not be written,
     /// [`AttesterError::Unsupported`] for another platform than TDX and SNP.
     pub fn new(root: impl Into<PathBuf>) -> Result<Self, AttesterError> {
-        let paths = Paths { root: root.into(), event_log: EVENT_LOG.into(), rtmr3: RTMR3.into() };
+        let paths = Paths { root: root.into(), event_log: EVENT_LOG.into() };
         Self::with(paths, Box::new(KernelConfigFs), BACKOFF)
     }
 
@@ -244,18 +239,6 @@ impl Attester for TsmAttester {
         let evidence = confirm(NAME, self.tee, self.make(report_data)?, report_data)?;
         *turn = Some(Answer { report_data: *report_data, begun_at, evidence: evidence.clone() });
         Ok(evidence)
-    }
-
-    fn extend_event(&self, event: &RuntimeEvent<'_>) -> Result<(), AttesterError> {
-        let digest = digest(&SHA384, event.line()?.as_bytes());
-        match self.fs.write(&self.paths.rtmr3, digest.as_ref()) {
-            Ok(()) => Ok(()),
-            // An older kernel, or a container that does not see the file.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(AttesterError::NoEvents { attester: NAME })
-            }
-            Err(source) => Err(failed("write", &self.paths.rtmr3, source)),
-        }
     }
 }
 

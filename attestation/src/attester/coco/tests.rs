@@ -167,6 +167,22 @@ fn an_event_that_the_guest_refuses_is_an_error() {
 }
 
 #[test]
+fn an_ambiguous_event_is_refused() {
+    let (url, _server) = scripted(&[(200, INFO_TDX)]);
+    let attester = CocoAttester::new(&url).unwrap();
+    let event = RuntimeEvent { domain: "a", operation: "b", content: "c" };
+    for event in [
+        RuntimeEvent { domain: "two words", ..event },
+        RuntimeEvent { domain: "", ..event },
+        RuntimeEvent { operation: "tab\there", ..event },
+        RuntimeEvent { content: "two\nlines", ..event },
+    ] {
+        let refused = attester.extend_event(&event);
+        assert!(matches!(refused, Err(AttesterError::Event)), "{event:?}");
+    }
+}
+
+#[test]
 fn outside_a_coco_guest_nobody_answers() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

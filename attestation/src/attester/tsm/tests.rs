@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use adyton_fake_tee::{FakeTee, TdProfile};
 
+use super::super::RuntimeEvent;
 use super::*;
 use crate::evidence::Evidence;
 
 const ROOT: &str = "/configfs/tsm/report";
 const EVENT_LOG_PATH: &str = "/acpi/CCEL";
-const RTMR3_PATH: &str = "/measurements/rtmr3:sha384";
 const EBUSY: i32 = 16;
 const EINVAL: i32 = 22;
 const ENXIO: i32 = 6;
@@ -65,8 +65,6 @@ struct FakeKernel {
     fault: Fault,
     tee: FakeTee,
     event_log: Option<Vec<u8>>,
-    /// What was written to RTMR3; `None` where the kernel has no such file.
-    rtmr3: Option<Mutex<Vec<Vec<u8>>>>,
     made: AtomicUsize,
     quotes: AtomicUsize,
 }
@@ -83,7 +81,6 @@ impl FakeKernel {
             fault,
             tee: FakeTee::from_seed([4; 32], 1_800_000_000),
             event_log: None,
-            rtmr3: None,
             made: AtomicUsize::new(0),
             quotes: AtomicUsize::new(0),
         })
@@ -208,11 +205,6 @@ impl ConfigFs for Arc<FakeKernel> {
     }
 
     fn write(&self, attribute: &Path, bytes: &[u8]) -> io::Result<()> {
-        if attribute == Path::new(RTMR3_PATH) {
-            let written = self.rtmr3.as_ref().ok_or(io::ErrorKind::NotFound)?;
-            written.lock().unwrap().push(bytes.to_vec());
-            return Ok(());
-        }
         if attribute.ends_with("privlevel") {
             assert_eq!(self.platform, Tee::Snp, "TDX has no privilege levels");
             return self.with_item(attribute, |item| {
@@ -263,8 +255,7 @@ impl ConfigFs for Arc<FakeKernel> {
 }
 
 fn attester(kernel: &Arc<FakeKernel>) -> Result<TsmAttester, AttesterError> {
-    let paths =
-        Paths { root: ROOT.into(), event_log: EVENT_LOG_PATH.into(), rtmr3: RTMR3_PATH.into() };
+    let paths = Paths { root: ROOT.into(), event_log: EVENT_LOG_PATH.into() };
     TsmAttester::with(paths, Box::new(Arc::clone(kernel)), NO_PAUSE)
 }
 
@@ -302,45 +293,14 @@ fn the_firmware_event_log_comes_along_where_it_can_be_read() {
     assert_eq!(evidence["cc_eventlog"], STANDARD.encode(b"a log"));
 }
 
-const EVENT: RuntimeEvent<'_> = RuntimeEvent {
-    domain: "adyton",
-    operation: "key-released",
-    content: "kbs:///acme/model-key/kjv",
-};
-
 #[test]
-fn an_event_extends_rtmr3_by_the_digest_of_its_line() {
-    let mut kernel = FakeKernel::new(Fault::None);
-    Arc::get_mut(&mut kernel).unwrap().rtmr3 = Some(Mutex::default());
-    attester(&kernel).unwrap().extend_event(&EVENT).unwrap();
-    let line = b"adyton key-released kbs:///acme/model-key/kjv";
-    let written = kernel.rtmr3.as_ref().unwrap().lock().unwrap();
-    assert_eq!(*written, [digest(&SHA384, line).as_ref().to_vec()]);
-}
-
-#[test]
-fn a_kernel_without_measurement_files_cannot_extend() {
+fn rtmr3_is_not_extended_because_the_firmwares_log_would_no_longer_add_up() {
     let kernel = FakeKernel::new(Fault::None);
+    let event = RuntimeEvent { domain: "a", operation: "b", content: "c" };
     assert!(matches!(
-        attester(&kernel).unwrap().extend_event(&EVENT),
+        attester(&kernel).unwrap().extend_event(&event),
         Err(AttesterError::NoEvents { attester: "tsm" })
     ));
-}
-
-#[test]
-fn an_ambiguous_event_is_refused() {
-    let mut kernel = FakeKernel::new(Fault::None);
-    Arc::get_mut(&mut kernel).unwrap().rtmr3 = Some(Mutex::default());
-    let attester = attester(&kernel).unwrap();
-    for event in [
-        RuntimeEvent { domain: "two words", ..EVENT },
-        RuntimeEvent { domain: "", ..EVENT },
-        RuntimeEvent { operation: "tab\there", ..EVENT },
-        RuntimeEvent { content: "two\nlines", ..EVENT },
-    ] {
-        let refused = attester.extend_event(&event);
-        assert!(matches!(refused, Err(AttesterError::Event)), "{event:?}");
-    }
 }
 
 #[test]
