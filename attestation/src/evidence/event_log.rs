@@ -19,6 +19,7 @@
 //! algorithm or with two of it.
 
 use crate::claims::{Measurement, Rtmr};
+use crate::evidence::reader::{self, Shortage};
 use crate::limits::{MAX_EVENT_LOG_ALGORITHMS, MAX_EVENT_LOG_EVENTS, MAX_EVENT_LOG_LEN};
 
 /// `EV_NO_ACTION`: a note that extends no register.
@@ -128,15 +129,15 @@ impl<'a> CcEventLog<'a> {
     /// The first defect in the order of the bytes, see [`EventLogError`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EventLogError> {
         bounded("bytes", bytes.len(), MAX_EVENT_LOG_LEN)?;
-        let mut input = Reader { rest: bytes, event: 0 };
+        let mut input = Reader::new(bytes);
         let algorithms = read_spec_id(&mut input)?;
         let mut events = Vec::new();
-        while !is_padding(input.rest) {
+        while !is_padding(input.rest()) {
             input.event = input.event.saturating_add(1);
             bounded("events", input.event, MAX_EVENT_LOG_EVENTS)?;
             events.extend(read_event(&mut input, &algorithms)?);
         }
-        Ok(Self { events, len: bytes.len().saturating_sub(input.rest.len()) })
+        Ok(Self { events, len: bytes.len().saturating_sub(input.rest().len()) })
     }
 }
 
@@ -158,7 +159,7 @@ fn read_spec_id(input: &mut Reader<'_>) -> Result<Algorithms, EventLogError> {
         return Err(spec_id("digest"));
     }
     let size = input.u32("event size")?;
-    let mut body = Reader { rest: input.bytes("event data", size)?, event: 0 };
+    let mut body = Reader::new(input.bytes("event data", size)?);
     if &body.array("signature")? != SIGNATURE {
         return Err(spec_id("signature"));
     }
@@ -183,7 +184,7 @@ fn read_spec_id(input: &mut Reader<'_>) -> Result<Algorithms, EventLogError> {
     }
     let [vendor_len] = body.array("vendor size")?;
     body.bytes("vendor bytes", u32::from(vendor_len))?;
-    if !body.rest.is_empty() {
+    if !body.rest().is_empty() {
         return Err(spec_id("size"));
     }
     match size_of(&algorithms, ALGORITHM_SHA384) {
@@ -246,22 +247,27 @@ fn bounded(what: &'static str, got: usize, limit: usize) -> Result<(), EventLogE
     Ok(())
 }
 
-/// Takes fields off the front of a slice. Lengths are compared before anything is copied.
+/// Little-endian fields. A shortage is told with the event in which it was met.
 struct Reader<'a> {
-    rest: &'a [u8],
+    input: reader::Reader<'a, Shortage>,
     event: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn truncated(&self, field: &'static str, needed: usize) -> EventLogError {
-        EventLogError::Truncated { event: self.event, field, needed, left: self.rest.len() }
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { input: reader::Reader::new(bytes), event: 0 }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.input.rest()
+    }
+
+    fn truncated(&self, Shortage { field, needed, left }: Shortage) -> EventLogError {
+        EventLogError::Truncated { event: self.event, field, needed, left }
     }
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], EventLogError> {
-        let (head, rest) =
-            self.rest.split_first_chunk::<N>().ok_or_else(|| self.truncated(field, N))?;
-        self.rest = rest;
-        Ok(*head)
+        self.input.array(field).map_err(|shortage| self.truncated(shortage))
     }
 
     fn u16(&mut self, field: &'static str) -> Result<u16, EventLogError> {
@@ -273,10 +279,6 @@ impl<'a> Reader<'a> {
     }
 
     fn bytes(&mut self, field: &'static str, len: u32) -> Result<&'a [u8], EventLogError> {
-        let needed = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) =
-            self.rest.split_at_checked(needed).ok_or_else(|| self.truncated(field, needed))?;
-        self.rest = rest;
-        Ok(head)
+        self.input.bytes_u32(field, len).map_err(|shortage| self.truncated(shortage))
     }
 }

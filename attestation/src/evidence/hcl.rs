@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use crate::evidence::reader::{self, Shortage};
 use crate::evidence::snp::REPORT_LEN;
 use crate::limits::{MAX_HCL_KEYS, MAX_HCL_REPORT_LEN};
 
@@ -100,6 +101,12 @@ pub enum HclFormatError {
         /// What it should be.
         expected: &'static str,
     },
+}
+
+impl From<Shortage> for HclFormatError {
+    fn from(Shortage { field, needed, left }: Shortage) -> Self {
+        Self::Truncated { field, needed, left }
+    }
 }
 
 impl HclFormatError {
@@ -216,18 +223,18 @@ impl HclReport {
         if bytes.len() > MAX_HCL_REPORT_LEN {
             return Err(HclFormatError::TooLarge { got: bytes.len(), limit: MAX_HCL_REPORT_LEN });
         }
-        let mut input = Reader { rest: bytes };
+        let mut input = Reader::new(bytes);
         let report_size = header(&mut input)?;
         let room = input.bytes("hardware report", HARDWARE_REPORT_ROOM)?;
         let request = RequestData::read(&mut input)?;
         let var_data_raw = input.bytes("var-data", request.var_data_len)?;
-        let size = bytes.len().saturating_sub(input.rest.len());
+        let size = bytes.len().saturating_sub(input.rest().len());
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         if report_size != size {
             let (field, expected) = ("report size", size.to_string());
             return Err(HclFormatError::Field { field, expected, got: report_size });
         }
-        zero("padding after the var-data", input.rest)?;
+        zero("padding after the var-data", input.rest())?;
         let hardware = HclHardwareReport::read(request.hardware, room)?;
         let var_data = VarData::parse(var_data_raw)?;
         Ok(Self { hardware, var_data_raw: var_data_raw.to_vec(), var_data })
@@ -310,7 +317,7 @@ impl RequestData {
 
 impl HclHardwareReport {
     fn read(kind: HardwareKind, room: &[u8]) -> Result<Self, HclFormatError> {
-        let mut input = Reader { rest: room };
+        let mut input = Reader::new(room);
         let report = match kind {
             HardwareKind::Snp => Self::Snp(Box::new(input.array("SNP report")?)),
             HardwareKind::Tdx => {
@@ -324,7 +331,7 @@ impl HclHardwareReport {
                 }
             }
         };
-        zero("padding after the hardware report", input.rest)?;
+        zero("padding after the hardware report", input.rest())?;
         Ok(report)
     }
 
@@ -426,23 +433,10 @@ impl KeyJson {
     }
 }
 
-/// Takes little-endian fields off the front of a slice.
-struct Reader<'a> {
-    rest: &'a [u8],
-}
+/// Little-endian fields.
+type Reader<'a> = reader::Reader<'a, HclFormatError>;
 
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], HclFormatError> {
-        let left = self.rest.len();
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(HclFormatError::Truncated {
-            field,
-            needed: N,
-            left,
-        })?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
+impl Reader<'_> {
     fn u32(&mut self, field: &'static str) -> Result<u32, HclFormatError> {
         self.array(field).map(u32::from_le_bytes)
     }
@@ -453,17 +447,6 @@ impl<'a> Reader<'a> {
             return Err(HclFormatError::Field { field, expected: expected.to_string(), got });
         }
         Ok(())
-    }
-
-    fn bytes(&mut self, field: &'static str, needed: usize) -> Result<&'a [u8], HclFormatError> {
-        let left = self.rest.len();
-        let (head, rest) = self.rest.split_at_checked(needed).ok_or(HclFormatError::Truncated {
-            field,
-            needed,
-            left,
-        })?;
-        self.rest = rest;
-        Ok(head)
     }
 }
 

@@ -18,7 +18,7 @@
 
 use crate::binding::ReportData;
 use crate::claims::{Measurement, TdAttributes, TeeTcbSvn, Xfam};
-use crate::evidence::{EvidenceError, bounded};
+use crate::evidence::{EvidenceError, bounded, reader};
 use crate::limits::{MAX_CERTIFICATE_CHAIN_LEN, MAX_QE_AUTH_DATA_LEN, MAX_QUOTE_LEN};
 
 /// TEE type of TDX in the quote header.
@@ -189,7 +189,7 @@ impl TdxEvidence {
     /// and last [`TrailingBytes`](EvidenceError::TrailingBytes).
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         bounded("quote", bytes.len(), MAX_QUOTE_LEN)?;
-        let mut input = Reader { rest: bytes };
+        let mut input = Reader::new(bytes);
         //= attestation/SPEC.md#1
         //# A Verifier MUST refuse a quote of a version, key type, TEE type or body type that it does not know.
         let version = match input.u16("version")? {
@@ -216,12 +216,12 @@ impl TdxEvidence {
                 TdBody::read(&mut input, body_type)?
             }
         };
-        let signed_len = bytes.len().saturating_sub(input.rest.len());
+        let signed_len = bytes.len().saturating_sub(input.rest().len());
         let signature_len = input.u32("signature length")?;
-        let signature = QuoteSignature::parse(input.bytes("signature", signature_len)?)?;
+        let signature = QuoteSignature::parse(input.bytes_u32("signature", signature_len)?)?;
 
-        let quote_len = bytes.len().saturating_sub(input.rest.len());
-        if let Some(at) = input.rest.iter().position(|byte| *byte != 0) {
+        let quote_len = bytes.len().saturating_sub(input.rest().len());
+        if let Some(at) = input.rest().iter().position(|byte| *byte != 0) {
             return Err(EvidenceError::TrailingBytes { offset: quote_len.saturating_add(at) });
         }
         let raw = bytes.get(..quote_len).unwrap_or(bytes).to_vec();
@@ -352,17 +352,17 @@ impl Td15ExFields {
 
 impl QuoteSignature {
     fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let mut input = Reader { rest: bytes };
+        let mut input = Reader::new(bytes);
         let signature = input.array("quote signature")?;
         let attestation_key = input.array("attestation key")?;
         let outer = input.certification("certification data", CERTIFICATION_QE_REPORT)?;
         input.finish("signature")?;
 
-        let mut inner = Reader { rest: outer };
+        let mut inner = Reader::new(outer);
         let qe_report = Box::new(inner.array("QE report")?);
         let qe_report_signature = inner.array("QE report signature")?;
         let auth_len = u32::from(inner.u16("QE authentication data length")?);
-        let qe_auth_data = inner.bytes("QE authentication data", auth_len)?;
+        let qe_auth_data = inner.bytes_u32("QE authentication data", auth_len)?;
         bounded("QE authentication data", qe_auth_data.len(), MAX_QE_AUTH_DATA_LEN)?;
         let pck_chain_pem =
             inner.certification("PCK certification data", CERTIFICATION_PCK_CHAIN)?;
@@ -379,39 +379,16 @@ impl QuoteSignature {
     }
 }
 
-/// Takes fields off the front of a slice. Lengths are compared before anything is copied.
-struct Reader<'a> {
-    rest: &'a [u8],
-}
+/// Little-endian fields, and structures that state their own length.
+type Reader<'a> = reader::Reader<'a, EvidenceError>;
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], EvidenceError> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(EvidenceError::Truncated {
-            field,
-            needed: N,
-            left: self.rest.len(),
-        })?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
     fn u16(&mut self, field: &'static str) -> Result<u16, EvidenceError> {
         self.array(field).map(u16::from_le_bytes)
     }
 
     fn u32(&mut self, field: &'static str) -> Result<u32, EvidenceError> {
         self.array(field).map(u32::from_le_bytes)
-    }
-
-    fn bytes(&mut self, field: &'static str, len: u32) -> Result<&'a [u8], EvidenceError> {
-        let needed = usize::try_from(len).unwrap_or(usize::MAX);
-        let (head, rest) = self.rest.split_at_checked(needed).ok_or(EvidenceError::Truncated {
-            field,
-            needed,
-            left: self.rest.len(),
-        })?;
-        self.rest = rest;
-        Ok(head)
     }
 
     fn certification(
@@ -424,11 +401,11 @@ impl<'a> Reader<'a> {
             return Err(EvidenceError::CertificationType { what, expected, got });
         }
         let len = self.u32(what)?;
-        self.bytes(what, len)
+        self.bytes_u32(what, len)
     }
 
     fn finish(&self, structure: &'static str) -> Result<(), EvidenceError> {
-        match self.rest.len() {
+        match self.rest().len() {
             0 => Ok(()),
             left => Err(EvidenceError::Leftover { structure, left }),
         }

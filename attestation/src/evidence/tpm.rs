@@ -14,6 +14,7 @@
 //! Against: lengths that lie, bytes that nobody accounts for, an attestation of another kind that is
 //! taken for a quote.
 
+use crate::evidence::reader::{self, Shortage};
 use crate::limits::{
     MAX_TPM_ATTEST_LEN, MAX_TPM_DIGEST_LEN, MAX_TPM_EXTRA_DATA_LEN, MAX_TPM_NAME_LEN,
     MAX_TPM_PCR_SELECT_LEN, MAX_TPM_PCR_SELECTIONS,
@@ -94,6 +95,12 @@ pub enum TpmFormatError {
         /// Bytes that were given.
         got: usize,
     },
+}
+
+impl From<Shortage> for TpmFormatError {
+    fn from(Shortage { field, needed, left }: Shortage) -> Self {
+        Self::Truncated { field, needed, left }
+    }
 }
 
 impl TpmFormatError {
@@ -279,31 +286,10 @@ pub(crate) fn read_selections(
         .collect()
 }
 
-/// Takes big-endian fields off the front of a slice. Lengths are compared before anything is copied.
-pub(crate) struct TpmReader<'a> {
-    rest: &'a [u8],
-}
+/// Big-endian fields, and structures that state their own length.
+pub(crate) type TpmReader<'a> = reader::Reader<'a, TpmFormatError>;
 
 impl<'a> TpmReader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], TpmFormatError> {
-        let left = self.rest.len();
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(TpmFormatError::Truncated {
-            field,
-            needed: N,
-            left,
-        })?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, TpmFormatError> {
-        self.array(field).map(u8::from_be_bytes)
-    }
-
     pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, TpmFormatError> {
         self.array(field).map(u16::from_be_bytes)
     }
@@ -314,21 +300,6 @@ impl<'a> TpmReader<'a> {
 
     pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, TpmFormatError> {
         self.array(field).map(u64::from_be_bytes)
-    }
-
-    pub(crate) fn bytes(
-        &mut self,
-        field: &'static str,
-        needed: usize,
-    ) -> Result<&'a [u8], TpmFormatError> {
-        let left = self.rest.len();
-        let (head, rest) = self.rest.split_at_checked(needed).ok_or(TpmFormatError::Truncated {
-            field,
-            needed,
-            left,
-        })?;
-        self.rest = rest;
-        Ok(head)
     }
 
     /// A TPM2B: its size, at most `limit`, and as many bytes.
@@ -342,13 +313,8 @@ impl<'a> TpmReader<'a> {
         self.bytes(field, len)
     }
 
-    /// Everything that was not read yet.
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
     pub(crate) fn finish(&self, structure: &'static str) -> Result<(), TpmFormatError> {
-        match self.rest.len() {
+        match self.rest().len() {
             0 => Ok(()),
             left => Err(TpmFormatError::Leftover { structure, left }),
         }

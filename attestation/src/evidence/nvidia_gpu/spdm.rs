@@ -14,6 +14,8 @@
 //! ```
 //! Against: lengths that lie, a block twice, bytes that nobody accounts for.
 
+use crate::evidence::reader::{self, Shortage};
+
 /// Length in bytes of the request.
 const REQUEST_LEN: usize = 37;
 /// ECDSA P-384, `r ‖ s`.
@@ -97,6 +99,12 @@ pub enum SpdmError {
     },
 }
 
+impl From<Shortage> for SpdmError {
+    fn from(Shortage { field, needed, left }: Shortage) -> Self {
+        Self::Truncated { field, needed, left }
+    }
+}
+
 /// A field of NVIDIA's opaque data, by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -140,32 +148,32 @@ impl MeasurementReport {
     /// # Errors
     /// [`SpdmError`], the first one from the front.
     pub fn parse(bytes: &[u8]) -> Result<Self, SpdmError> {
-        let mut reader = Reader { left: bytes };
+        let mut reader = Reader::new(bytes);
         reader.fixed("request: SPDM version", SPDM_VERSION)?;
         reader.fixed("request: code", GET_MEASUREMENTS)?;
         reader.fixed("request: attributes", SIGNATURE_REQUESTED)?;
         reader.fixed("request: measurement operation", ALL_MEASUREMENTS)?;
         let nonce = reader.array("request: nonce")?;
-        let _slot = reader.byte("request: slot")?;
-        debug_assert_eq!(bytes.len().saturating_sub(reader.left.len()), REQUEST_LEN);
+        let _slot = reader.u8("request: slot")?;
+        debug_assert_eq!(bytes.len().saturating_sub(reader.rest().len()), REQUEST_LEN);
 
         reader.fixed("response: SPDM version", SPDM_VERSION)?;
         reader.fixed("response: code", MEASUREMENTS)?;
-        let _total = reader.byte("response: param1")?;
-        let _slot = reader.byte("response: slot")?;
-        let blocks = reader.byte("response: number of blocks")?;
+        let _total = reader.u8("response: param1")?;
+        let _slot = reader.u8("response: slot")?;
+        let blocks = reader.u8("response: number of blocks")?;
         let [a, b, c] = reader.array::<3>("response: record length")?;
         let record_len = u32::from_le_bytes([a, b, c, 0]);
-        let record = reader.take("response: measurement record", usize_from(record_len))?;
+        let record = reader.bytes("response: measurement record", usize_from(record_len))?;
         let measurements = measurements(record, blocks)?;
         let _responder_nonce: [u8; 32] = reader.array("response: nonce")?;
         let opaque_len = u16::from_le_bytes(reader.array("response: opaque length")?);
-        let opaque = opaque(reader.take("response: opaque data", opaque_len.into())?)?;
+        let opaque = opaque(reader.bytes("response: opaque data", opaque_len.into())?)?;
 
-        let signed_len = bytes.len().saturating_sub(reader.left.len());
+        let signed_len = bytes.len().saturating_sub(reader.rest().len());
         let signature = reader.array("response: signature")?;
-        if let Some(at) = reader.left.iter().position(|byte| *byte != 0) {
-            let end = bytes.len().saturating_sub(reader.left.len());
+        if let Some(at) = reader.rest().iter().position(|byte| *byte != 0) {
+            let end = bytes.len().saturating_sub(reader.rest().len());
             return Err(SpdmError::TrailingBytes { offset: end.saturating_add(at) });
         }
         let signed = bytes.get(..signed_len).unwrap_or_default().to_vec();
@@ -205,17 +213,17 @@ impl MeasurementReport {
 }
 
 fn measurements(record: &[u8], blocks: u8) -> Result<Vec<[u8; DIGEST_LEN]>, SpdmError> {
-    let mut reader = Reader { left: record };
+    let mut reader = Reader::new(record);
     let mut found = Vec::with_capacity(blocks.into());
     for expected in 1..=blocks {
-        let got = reader.byte("block index")?;
+        let got = reader.u8("block index")?;
         if got != expected {
             return Err(SpdmError::BlockIndex { expected, got });
         }
         reader.fixed("measurement specification", DMTF)?;
         let size = u16::from_le_bytes(reader.array("measurement size")?);
-        let mut block = Reader { left: reader.take("measurement", size.into())? };
-        let value_type = block.byte("measurement value type")?;
+        let mut block = Reader::new(reader.bytes("measurement", size.into())?);
+        let value_type = block.u8("measurement value type")?;
         if value_type & RAW_BIT_STREAM != 0 {
             return Err(SpdmError::Field {
                 field: "measurement value type",
@@ -224,7 +232,7 @@ fn measurements(record: &[u8], blocks: u8) -> Result<Vec<[u8; DIGEST_LEN]>, Spdm
             });
         }
         let len = u16::from_le_bytes(block.array("measurement value size")?);
-        let value = block.take("measurement value", len.into())?;
+        let value = block.bytes("measurement value", len.into())?;
         block.finish("a measurement block")?;
         let digest = value
             .try_into()
@@ -236,12 +244,12 @@ fn measurements(record: &[u8], blocks: u8) -> Result<Vec<[u8; DIGEST_LEN]>, Spdm
 }
 
 fn opaque(data: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, SpdmError> {
-    let mut reader = Reader { left: data };
+    let mut reader = Reader::new(data);
     let mut found: Vec<(u16, Vec<u8>)> = Vec::new();
-    while !reader.left.is_empty() {
+    while !reader.rest().is_empty() {
         let id = u16::from_le_bytes(reader.array("opaque field id")?);
         let len = u16::from_le_bytes(reader.array("opaque field length")?);
-        let value = reader.take("opaque field", len.into())?;
+        let value = reader.bytes("opaque field", len.into())?;
         if found.len() == MAX_OPAQUE_FIELDS || found.iter().any(|(known, _)| *known == id) {
             return Err(SpdmError::OpaqueField { id });
         }
@@ -255,40 +263,19 @@ fn usize_from(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
-struct Reader<'a> {
-    left: &'a [u8],
-}
+/// What SPDM fixes, and structures that state their own length.
+type Reader<'a> = reader::Reader<'a, SpdmError>;
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, field: &'static str, needed: usize) -> Result<&'a [u8], SpdmError> {
-        let (taken, left) = self.left.split_at_checked(needed).ok_or(SpdmError::Truncated {
-            field,
-            needed,
-            left: self.left.len(),
-        })?;
-        self.left = left;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], SpdmError> {
-        let left = self.left.len();
-        let taken = self.take(field, N)?;
-        taken.first_chunk().copied().ok_or(SpdmError::Truncated { field, needed: N, left })
-    }
-
-    fn byte(&mut self, field: &'static str) -> Result<u8, SpdmError> {
-        self.array::<1>(field).map(|[byte]| byte)
-    }
-
+impl Reader<'_> {
     fn fixed(&mut self, field: &'static str, expected: u8) -> Result<(), SpdmError> {
-        match self.byte(field)? {
+        match self.u8(field)? {
             got if got == expected => Ok(()),
             got => Err(SpdmError::Field { field, expected, got }),
         }
     }
 
     fn finish(self, structure: &'static str) -> Result<(), SpdmError> {
-        match self.left.len() {
+        match self.rest().len() {
             0 => Ok(()),
             left => Err(SpdmError::Leftover { structure, left }),
         }
