@@ -3,14 +3,11 @@
 //! In: certificates and lists in DER. Out: [`AmdEndorsements`], sorted by what each certificate says it
 //! is for, so that the Verifier finds the one that a report needs. Nothing is verified here, and what a
 //! certificate says decides nothing but which one is tried.
-//!
-//! Layout: AMD 57230, tables 8 to 11 (names and extensions of VCEK and VLEK).
 
 use std::fmt;
 use std::sync::Arc;
 
 use der::Decode as _;
-use der::asn1::ObjectIdentifier;
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 
@@ -19,15 +16,9 @@ use crate::endorsement::EndorsementError;
 use crate::endorsement::fetch::AmdSigner;
 use crate::endorsement::fetch::amd::hardware_id as hardware_id_of;
 use crate::endorsement::item::Validity;
+use crate::endorsement::vek;
 use crate::endorsement::x509::{certificate_validity, crl_validity};
 use crate::limits::{MAX_CERTIFICATE_LEN, MAX_CRL_LEN, MAX_ENDORSEMENT_ENTRIES};
-
-const BOOTLOADER_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
-const TEE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
-const SNP_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
-const MICROCODE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
-const FMC_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
-const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
 
 /// What one of AMD's certificates says that it is. Its names and extensions, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +31,7 @@ pub enum AmdCertificateKind {
     Vcek {
         /// The product.
         product: SnpProduct,
-        /// Contents of the extension hwID.
+        /// hwID, without an OCTET STRING around it.
         hardware_id: Vec<u8>,
         /// The TCB.
         tcb: SnpTcb,
@@ -132,12 +123,11 @@ impl AmdCertificate {
         self.validity
     }
 
-    /// Whether it says that it is the VCEK of a processor at a TCB. The processor's id stands at the end
-    /// of hwID: the extension has it bare in new certificates, and in an OCTET STRING in others.
+    /// Whether it says that it is the VCEK of a processor at a TCB.
     pub(super) fn is_vcek_of(&self, of: SnpProduct, chip_id: ChipId, at: SnpTcb) -> bool {
         match &self.kind {
             AmdCertificateKind::Vcek { product, hardware_id, tcb } => {
-                *product == of && *tcb == at && hardware_id.ends_with(hardware_id_of(of, &chip_id))
+                *product == of && *tcb == at && hardware_id == hardware_id_of(of, &chip_id)
             }
             AmdCertificateKind::Root(_)
             | AmdCertificateKind::Intermediate(..)
@@ -159,9 +149,9 @@ impl AmdRevocationList {
             expected: "the revocation list of an ARK in DER",
         };
         let list: CertificateList = CertificateList::from_der(&der).map_err(|_| wrong())?;
-        let issuer = list.tbs_cert_list.issuer.to_string();
-        let product = common_name(&issuer).and_then(|name| name.strip_prefix("ARK-"));
-        let product = product.and_then(SnpProduct::from_certificate).ok_or_else(wrong)?;
+        let issuer = vek::common_name(&list.tbs_cert_list.issuer).ok_or_else(wrong)?;
+        let product = issuer.strip_prefix("ARK-").and_then(SnpProduct::from_certificate);
+        let product = product.ok_or_else(wrong)?;
         let validity = crl_validity(&der);
         Ok(Self { product, der, validity })
     }
@@ -288,20 +278,20 @@ impl AmdEndorsements {
 
 fn kind(certificate: &Certificate) -> Option<AmdCertificateKind> {
     let tbs = certificate.tbs_certificate();
-    let (subject, issuer) = (tbs.subject().to_string(), tbs.issuer().to_string());
-    let subject = common_name(&subject)?;
-    let of_issuer =
-        |prefix| SnpProduct::from_certificate(common_name(&issuer)?.strip_prefix(prefix)?);
+    let (subject, issuer) = (vek::common_name(tbs.subject())?, vek::common_name(tbs.issuer())?);
+    let of_issuer = |prefix| SnpProduct::from_certificate(issuer.strip_prefix(prefix)?);
     if subject == "SEV-VCEK" {
+        let product = of_issuer("SEV-")?;
         return Some(AmdCertificateKind::Vcek {
-            product: of_issuer("SEV-")?,
-            hardware_id: extension(certificate, HARDWARE_ID)?.to_vec(),
-            tcb: tcb(certificate)?,
+            product,
+            hardware_id: vek::hardware_id(certificate)?,
+            tcb: vek::tcb(certificate, product).ok()?,
         });
     }
     if subject == "SEV-VLEK" {
         let product = of_issuer("SEV-VLEK-")?;
-        return Some(AmdCertificateKind::Vlek { product, tcb: tcb(certificate)? });
+        let tcb = vek::tcb(certificate, product).ok()?;
+        return Some(AmdCertificateKind::Vlek { product, tcb });
     }
     if let Some(product) = subject.strip_prefix("ARK-") {
         return SnpProduct::from_certificate(product).map(AmdCertificateKind::Root);
@@ -311,26 +301,6 @@ fn kind(certificate: &Certificate) -> Option<AmdCertificateKind> {
         None => (subject.strip_prefix("SEV-")?, AmdSigner::Vcek),
     };
     Some(AmdCertificateKind::Intermediate(SnpProduct::from_certificate(product)?, signer))
-}
-
-fn tcb(certificate: &Certificate) -> Option<SnpTcb> {
-    let spl = |oid| extension(certificate, oid).and_then(|value| u8::from_der(value).ok());
-    Some(SnpTcb {
-        fmc: spl(FMC_SPL),
-        bootloader: spl(BOOTLOADER_SPL)?,
-        tee: spl(TEE_SPL)?,
-        snp: spl(SNP_SPL)?,
-        microcode: spl(MICROCODE_SPL)?,
-    })
-}
-
-fn extension(certificate: &Certificate, oid: ObjectIdentifier) -> Option<&[u8]> {
-    let mut all = certificate.tbs_certificate().extensions()?.iter();
-    all.find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes())
-}
-
-fn common_name(name: &str) -> Option<&str> {
-    name.split([',', '+']).find_map(|part| part.trim().strip_prefix("CN="))
 }
 
 fn bounded(what: &'static str, got: usize, limit: usize) -> Result<(), EndorsementError> {

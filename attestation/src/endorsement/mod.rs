@@ -22,6 +22,7 @@ pub mod intel;
 pub mod item;
 pub mod nvidia;
 mod nvidia_json;
+pub(crate) mod vek;
 mod x509;
 
 pub use amd::AmdEndorsements;

@@ -97,18 +97,8 @@ pub(super) fn vcek(
 ) -> Result<Part, AnswerError> {
     let wrong = |_| AnswerError::contents("a VCEK in DER", &answer.body);
     let certificate = AmdCertificate::parse(answer.body.clone()).map_err(wrong)?;
-    // Raw bytes in new certificates, an OCTET STRING in others: in both they are the last.
-    let expected = hardware_id(product, chip_id);
-    let hardware_id = match certificate.kind() {
-        AmdCertificateKind::Vcek { hardware_id, .. } if hardware_id.ends_with(expected) => {
-            hardware_id.as_slice()
-        }
-        AmdCertificateKind::Vcek { .. }
-        | AmdCertificateKind::Root(_)
-        | AmdCertificateKind::Intermediate(..)
-        | AmdCertificateKind::Vlek { .. } => expected,
-    };
-    let wanted = AmdCertificateKind::Vcek { product, hardware_id: hardware_id.to_vec(), tcb };
+    let hardware_id = hardware_id(product, chip_id).to_vec();
+    let wanted = AmdCertificateKind::Vcek { product, hardware_id, tcb };
     about(&certificate, &wanted)?;
     Ok(Part::AmdVcek { product, der: answer.body.clone() })
 }

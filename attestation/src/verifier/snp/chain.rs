@@ -8,13 +8,14 @@ use std::sync::LazyLock;
 use crate::claims::{SigningKey, SnpProduct, SnpRevocation};
 use crate::endorsement::EndorsementBundle;
 use crate::endorsement::fetch::AmdSigner;
+use crate::endorsement::vek::common_name;
 use crate::evidence::SnpEvidence;
 use crate::unix_time::UnixTime;
 use crate::verifier::anchors::Anchor;
 use crate::verifier::chain::{ChainError, Link, RevocationError, UnverifiedList};
 use crate::verifier::profile::{self, Algorithm, Role};
 use crate::verifier::signature_cache::Signatures;
-use crate::verifier::snp::endorsement_key::{EndorsementKey, common_name, is_amd_signature};
+use crate::verifier::snp::endorsement_key::{EndorsementKey, is_amd_signature};
 use crate::verifier::snp::{Climb, SnpError};
 use crate::verifier::{AmdRevocation, TrustAnchors};
 

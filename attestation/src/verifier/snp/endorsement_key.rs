@@ -1,33 +1,22 @@
 //! Rungs S6 and S2: the certificate of the key that signed the report, and whose processor it is of.
 //!
 //! In: certificates from the sender and from the Verifier's bundle. Out: the one to try, with the
-//! extensions that AMD puts into it. Layout: AMD 57230, tables 8 to 11.
+//! extensions that AMD puts into it.
 //!
 //! What a sender calls a certificate decides nothing. The report says which kind of key signed it, and
 //! the certificate says in its own subject and issuer, which AMD's intermediate signed, which kind it is.
 
-use der::asn1::{Ia5StringRef, ObjectIdentifier, OctetStringRef};
-use der::{Decode as _, Encode as _};
-use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::name::Name;
+use der::Encode as _;
+use der::asn1::ObjectIdentifier;
 
 use crate::claims::{SigningKey, SnpProduct, SnpTcb};
 use crate::endorsement::EndorsementBundle;
 use crate::endorsement::amd::AmdCertificateKind;
+use crate::endorsement::vek;
 use crate::evidence::SnpEvidence;
 use crate::evidence::snp::SnpReport;
 use crate::verifier::chain::Link;
 use crate::verifier::snp::SnpError;
-
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-const PRODUCT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.2");
-const BOOTLOADER_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1");
-const TEE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
-const SNP_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
-const MICROCODE_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
-const FMC_SPL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
-const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
-const CSP_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 
 /// The certificate of a VCEK or VLEK. Parsed, unverified.
 #[derive(Clone, Debug)]
@@ -91,12 +80,12 @@ impl EndorsementKey {
     fn parse(der: &[u8]) -> Result<Option<Self>, SnpError> {
         let unreadable = SnpError::Certificate { member: "the certificate itself" };
         let link = Link::parse(der).map_err(|_| unreadable)?;
-        let kind = match common_name(link.subject()).as_deref() {
+        let kind = match vek::common_name(link.subject()).as_deref() {
             Some("SEV-VCEK") => SigningKey::Vcek,
             Some("SEV-VLEK") => SigningKey::Vlek,
             _ => return Ok(None),
         };
-        let issuer = common_name(link.issuer()).unwrap_or_else(|| "nobody".to_owned());
+        let issuer = vek::common_name(link.issuer()).unwrap_or_else(|| "nobody".to_owned());
         let prefix = match kind {
             SigningKey::Vcek => "SEV-",
             SigningKey::Vlek => "SEV-VLEK-",
@@ -105,8 +94,8 @@ impl EndorsementKey {
             .strip_prefix(prefix)
             .and_then(|product| product.parse().ok())
             .ok_or(SnpError::KeyIssuer { kind, got: issuer.clone() })?;
-        let hardware_id = extension(&link, HARDWARE_ID).map(hardware_id);
-        let csp_id = extension(&link, CSP_ID).map(csp_id);
+        let hardware_id = vek::hardware_id(&link.certificate);
+        let csp_id = vek::csp_id(&link.certificate);
         Ok(Some(Self { link, kind, issuer_product, hardware_id, csp_id }))
     }
 
@@ -114,9 +103,7 @@ impl EndorsementKey {
     pub(super) fn product(&self, report: &SnpReport) -> Result<SnpProduct, SnpError> {
         let differs = |what, expected, got| Err(SnpError::Product { what, expected, got });
         let product = self.issuer_product;
-        let stated = extension(&self.link, PRODUCT_NAME)
-            .and_then(|value| Ia5StringRef::from_der(value).ok())
-            .map(|name| name.as_str().chars().take(64).collect::<String>())
+        let stated = vek::product_name(&self.link.certificate)
             .ok_or(SnpError::Certificate { member: "productName" })?;
         if SnpProduct::from_certificate(&stated) != Some(product) {
             return differs("productName of the certificate", product, stated);
@@ -136,21 +123,7 @@ impl EndorsementKey {
 
     /// The security patch levels that the key is bound to.
     pub(super) fn tcb(&self, product: SnpProduct) -> Result<SnpTcb, SnpError> {
-        let level = |oid, member| {
-            extension(&self.link, oid)
-                .and_then(|value| u8::from_der(value).ok())
-                .ok_or(SnpError::Certificate { member })
-        };
-        Ok(SnpTcb {
-            fmc: match product {
-                SnpProduct::Milan | SnpProduct::Genoa => None,
-                SnpProduct::Turin => Some(level(FMC_SPL, "fmcSPL")?),
-            },
-            bootloader: level(BOOTLOADER_SPL, "blSPL")?,
-            tee: level(TEE_SPL, "teeSPL")?,
-            snp: level(SNP_SPL, "snpSPL")?,
-            microcode: level(MICROCODE_SPL, "ucodeSPL")?,
-        })
+        vek::tcb(&self.link.certificate, product).map_err(|member| SnpError::Certificate { member })
     }
 
     fn is_of_chip(&self, report: &SnpReport) -> bool {
@@ -181,7 +154,7 @@ fn fit(
     match kind {
         AmdCertificateKind::Vcek { product, hardware_id, tcb } => {
             let chip = report.chip_id.0.get(..product.chip_id_len())?;
-            let is_of_chip = hardware_id.ends_with(chip);
+            let is_of_chip = hardware_id == chip;
             Some((wanted == SigningKey::Vcek, is_of_chip, is_of_firmware(*product, tcb)))
         }
         AmdCertificateKind::Vlek { product, tcb } => {
@@ -189,35 +162,6 @@ fn fit(
         }
         AmdCertificateKind::Root(_) | AmdCertificateKind::Intermediate(..) => None,
     }
-}
-
-/// The first common name, bounded: it comes from outside and ends up in logs.
-pub(super) fn common_name(name: &Name) -> Option<String> {
-    let found = name.iter().find(|part: &&AttributeTypeAndValue| part.oid == COMMON_NAME)?;
-    let text = std::str::from_utf8(found.value.value()).ok()?;
-    Some(text.chars().take(64).collect())
-}
-
-fn extension(link: &Link, oid: ObjectIdentifier) -> Option<&[u8]> {
-    let mut all = link.certificate.tbs_certificate().extensions()?.iter();
-    all.find(|extension| extension.extn_id == oid).map(|found| found.extn_value.as_bytes())
-}
-
-/// hwID stands bare in the extension, or wrapped once more into an OCTET STRING.
-fn hardware_id(value: &[u8]) -> Vec<u8> {
-    match <&OctetStringRef>::from_der(value) {
-        Ok(wrapped) if value.len() != 64 && value.len() != 8 => wrapped.as_bytes().to_vec(),
-        _ => value.to_vec(),
-    }
-}
-
-/// cspID is an IA5String; text of one cloud.
-fn csp_id(value: &[u8]) -> String {
-    let text = Ia5StringRef::from_der(value).map_or_else(
-        |_| String::from_utf8_lossy(value).into_owned(),
-        |text| text.as_str().to_owned(),
-    );
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
 /// Whether a certificate or list is signed as AMD signs: RSASSA-PSS with SHA-384, MGF1 of SHA-384 and a
