@@ -53,6 +53,45 @@ impl ReportData {
     }
 }
 
+/// For which use report data were made, as far as their form shows. Proves nothing: it tells a person
+/// which binding was expected and which was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingForm {
+    /// Nothing but zeros: whoever asked for the Evidence bound it to nothing.
+    Unbound,
+    /// 48 bytes and 16 zeros: RCAR, SHA-384 over the runtime data (`SPEC.md` §2.1).
+    RuntimeData,
+    /// 32 bytes and 32 zeros: SHA-256 over something, as under Azure's vTPM (§9).
+    Sha256,
+    /// No zero tail: SHA-512 over frames, as the attestation endpoint (§2.2) and RA-TLS (§13.2) make
+    /// it, or 64 bytes of somebody else's.
+    Framed,
+}
+
+impl BindingForm {
+    /// The form of report data, or of the qualifying data that stand for them (without a zero tail).
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        match bytes.iter().rposition(|byte| *byte != 0) {
+            None => Self::Unbound,
+            Some(last) if last < 32 => Self::Sha256,
+            Some(last) if last < 48 => Self::RuntimeData,
+            Some(_) => Self::Framed,
+        }
+    }
+}
+
+impl fmt::Display for BindingForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unbound => "bound to nothing",
+            Self::RuntimeData => "as RCAR binds: SHA-384 of the runtime data and 16 zero bytes",
+            Self::Sha256 => "SHA-256 and 32 zero bytes, as a vTPM's var-data are bound",
+            Self::Framed => "as the attestation endpoint or RA-TLS binds: SHA-512, no zero tail",
+        })
+    }
+}
+
 impl PartialEq for ReportData {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -226,6 +265,23 @@ mod tests {
                 assert_ne!(a.report_data(), b.report_data(), "{a:?} and {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_form_tells_which_use_report_data_were_made_for() {
+        let nonce = Nonce::from_bytes([9; 32]);
+        let mut var_data = [0; 64];
+        var_data[..32].fill(7);
+        for (bytes, form) in [
+            (ReportData::from_runtime_data_digest(&[5; 48]).0, BindingForm::RuntimeData),
+            (binding(&nonce).report_data().0, BindingForm::Framed),
+            (var_data, BindingForm::Sha256),
+            ([0; 64], BindingForm::Unbound),
+        ] {
+            assert_eq!(BindingForm::of(&bytes), form, "{bytes:?}");
+        }
+        assert_eq!(BindingForm::of(&[]), BindingForm::Unbound);
+        assert_eq!(BindingForm::of(&[5; 48]), BindingForm::RuntimeData);
     }
 
     #[test]

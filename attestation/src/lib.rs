@@ -83,9 +83,9 @@ pub use reference_value::{ReferenceValueError, ReferenceValues};
 pub use report::{AttestationReport, ReportError, VerifiedReport, verify_report};
 pub use unix_time::UnixTime;
 pub use verifier::{
-    AmdRevocation, AnchorError, DebugGuests, Ladder, ParavisorTds, RungOutcome, SignatureCache,
-    TrustAnchors, Verified, VerifyError, VerifyOptions, explain, explain_with, replay, replay_with,
-    verify, verify_cached, verify_gpu, verify_with,
+    AmdRevocation, AnchorError, DebugGuests, Ladder, Loosened, ParavisorTds, RungOutcome,
+    SignatureCache, TrustAnchors, Verified, VerifyError, VerifyOptions, explain, explain_gpu,
+    explain_with, replay, replay_with, verify, verify_cached, verify_gpu, verify_with,
 };
 
 /// The README's example, compiled.

@@ -26,6 +26,49 @@ pub struct Reason {
     pub remedy: String,
 }
 
+impl Reason {
+    /// A reason from its parts; `expected` and `got` as a pair, so that they stand as they are read.
+    #[must_use]
+    pub fn new(
+        code: impl Into<Cow<'static, str>>,
+        rung: impl Into<String>,
+        claim: impl Into<String>,
+        (expected, got): (impl Into<String>, impl Into<String>),
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            code: code.into(),
+            rung: rung.into(),
+            claim: claim.into(),
+            expected: expected.into(),
+            got: got.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Whether the Verifier lacked a vendor's statement, so that the Evidence may be as good as any and
+    /// the same question may be asked again when the statement is there. Not for one that is there and
+    /// is no longer or not yet valid, revoked or damaged: that is a verdict.
+    #[must_use]
+    pub fn lacks_endorsements(&self) -> bool {
+        is_lack_of_endorsements(&self.code)
+    }
+}
+
+/// As [`Reason::lacks_endorsements`], by the code alone: all that a guest is told.
+#[must_use]
+pub fn is_lack_of_endorsements(code: &str) -> bool {
+    matches!(
+        code,
+        "endorsements.unavailable"
+            | "tdx.endorsements.missing"
+            | "tdx.revocation.missing"
+            | "snp.key.missing"
+            | "snp.chain.intermediate"
+            | "snp.revocation.missing"
+    )
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

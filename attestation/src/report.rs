@@ -25,12 +25,12 @@ use thiserror::Error;
 use crate::binding::{BindingLevel, ChannelBinding, ReportBinding};
 use crate::challenge::Nonce;
 use crate::claims::Claims;
-use crate::endorsement::EndorsementBundle;
 use crate::evidence::{Evidence, EvidenceError, Tee};
 use crate::limits::MAX_EVIDENCE_FILE_LEN;
+use crate::peer::PeerTrust;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
-use crate::verifier::{TrustAnchors, Verified, VerifyError, verify};
+use crate::verifier::{Verified, VerifyError, explain_with, verify_with};
 
 /// The one version of the report that is written and read.
 pub const REPORT_VERSION: u32 = 1;
@@ -195,7 +195,13 @@ pub enum ReportError {
     Evidence(#[source] EvidenceError),
     /// The Evidence does not verify over this nonce, key, digests and channel.
     #[error("the evidence of the report does not verify")]
-    Verify(#[source] VerifyError),
+    Verify {
+        /// The rung that refused.
+        #[source]
+        source: Box<VerifyError>,
+        /// Every rung that fails, that one first. For showing; never empty.
+        told: Vec<Reason>,
+    },
 }
 
 impl AttestationReport {
@@ -241,8 +247,7 @@ pub fn verify_report(
     nonce: &Nonce,
     observed_spki_sha256: [u8; 32],
     exporter: Option<[u8; 32]>,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
+    trust: &PeerTrust,
     now: UnixTime,
 ) -> Result<VerifiedReport, ReportError> {
     if report.version != REPORT_VERSION {
@@ -275,9 +280,16 @@ pub fn verify_report(
         config_digest: report.config_digest,
         channel,
     };
-    let verified = verify(&evidence, endorsements, anchors, &binding.report_data(), now)
-        .map_err(ReportError::Verify)?;
-    Ok(VerifiedReport::assertion(verified, channel.level()))
+    let PeerTrust { endorsements, anchors, options } = trust;
+    let expected = binding.report_data();
+    match verify_with(&evidence, endorsements, anchors, &expected, now, options) {
+        Ok(verified) => Ok(VerifiedReport::assertion(verified, channel.level())),
+        Err(source) => {
+            let told =
+                explain_with(&source, &evidence, endorsements, anchors, &expected, now, options);
+            Err(ReportError::Verify { source: Box::new(source), told })
+        }
+    }
 }
 
 impl ReportError {
@@ -289,18 +301,11 @@ impl ReportError {
         const MALFORMED: &str = "ask an Adyton sidecar of the same release, at \
                                  /.well-known/adyton/attestation";
         let one = |code: &'static str, claim: &str, expected: String, got: String, remedy: &str| {
-            vec![Reason {
-                code: code.into(),
-                rung: "report".to_owned(),
-                claim: claim.to_owned(),
-                expected,
-                got,
-                remedy: remedy.to_owned(),
-            }]
+            vec![Reason::new(code, "report", claim, (expected, got), remedy)]
         };
         match self {
             Self::Evidence(error) => error.reasons(),
-            Self::Verify(error) => error.reasons(),
+            Self::Verify { told, .. } => told.clone(),
             Self::TooLong { got, limit } => one(
                 "report.too-long",
                 "report",

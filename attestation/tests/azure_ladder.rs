@@ -11,11 +11,11 @@ use std::sync::LazyLock;
 use adyton_attestation::appraisal::MinimumTcb;
 use adyton_attestation::attester::{Attester as _, CocoAttester};
 use adyton_attestation::claims::{AzureHardwareClaims, Claims, SnpProduct};
-use adyton_attestation::verifier::Outcome;
+use adyton_attestation::verifier::{LeftTo, NotApplicable, Outcome};
 use adyton_attestation::{
     AppraisalPolicy, EndorsementBundle, Evidence, Ladder, ParavisorTds, Reason, ReferenceValues,
     ReportData, Tee, TrustAnchors, UnixTime, Verified, VerifyError, VerifyOptions, appraise,
-    replay, verify, verify_with,
+    explain, replay, verify, verify_with,
 };
 use adyton_fake_tee::{
     ATTRIBUTE_SEPT_VE_DISABLE, AzureFault, AzureProfile, FakeAzure, FakeHardware, FakeKey,
@@ -228,6 +228,11 @@ fn a_replay_fails_each_fault_at_its_own_rung_alone() {
     for id in ["T1", "T2", "T7", "T8", "T9"] {
         assert!(ids.contains(&id), "{id}");
     }
+    let outcome =
+        |id: &str| sound.rungs.iter().find(|rung| rung.id == id).map(|rung| rung.outcome.clone());
+    assert_eq!(outcome("T18"), Some(Outcome::NotApplicable(NotApplicable::ComparedByA1)));
+    assert_eq!(outcome("A5"), Some(Outcome::LeftTo(LeftTo::Challenge)));
+    assert_eq!(outcome("A4"), Some(Outcome::LeftTo(LeftTo::Appraisal)));
     for (fault, rung, code, vm, version) in every_case() {
         // What does not parse has no ladder, and what only a challenge or a policy shows no failed rung.
         if fault.is_for_appraisal() || rung == "A5" || !is_shown_in(fault, rung, version) {
@@ -240,13 +245,29 @@ fn a_replay_fails_each_fault_at_its_own_rung_alone() {
             .iter()
             .filter_map(|rung| match &rung.outcome {
                 Outcome::Failed(reason) | Outcome::Waived(reason) => Some((rung.id, &*reason.code)),
-                Outcome::Passed | Outcome::NotReached | Outcome::NotApplicable(_) => None,
+                Outcome::Passed
+                | Outcome::NotReached
+                | Outcome::LeftTo(_)
+                | Outcome::NotApplicable(_) => None,
             })
             .collect();
         assert_eq!(refused, [(rung, code)], "{fault:?}");
         // A replay shows a debuggable guest as what somebody may have waived.
         assert!(record.claims.is_none() || fault == AzureFault::DebugGuest, "{fault:?}");
     }
+}
+
+#[test]
+fn three_defects_of_a_machine_are_all_told() {
+    // One of the hardware's chain, one of the vTPM, one of the challenge.
+    let json = SNP.machine.evidence(&profile(), Some(AzureFault::OtherKey));
+    let evidence = Evidence::parse_kbs(SNP.tee, &json).expect("evidence");
+    let (bundle, vendor) = (&SNP.bundle, TrustAnchors::vendor());
+    let (other, now) = (ReportData([0xee; 64]), UnixTime(NOW));
+    let refusal = verify(&evidence, bundle, &vendor, &other, now).expect_err("refused");
+    let told = explain(&refusal, &evidence, bundle, &vendor, &other, now);
+    let codes: Vec<&str> = told.iter().map(|reason| reason.code.as_ref()).collect();
+    assert_eq!(codes, ["snp.chain", "azure.quote.signature", "azure.report-data"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use adyton_attestation::claims::{
 use adyton_attestation::evidence::event_log::{CcEventLog, EventLogError};
 use adyton_attestation::limits::{MAX_EVENT_CONTENT_LEN, MAX_EVENT_LOG_EVENTS, MAX_EVENT_LOG_LEN};
 use adyton_attestation::verifier::event_log::registers;
-use adyton_attestation::verifier::{EventLogRefusal, Outcome};
+use adyton_attestation::verifier::{EventLogRefusal, NotApplicable, Outcome};
 use adyton_attestation::{
     EndorsementBundle, Evidence, ReportData, Tee, TrustAnchors, UnixTime, VerifyError, replay,
     verify,
@@ -404,7 +404,7 @@ fn a_replay_for_people_shows_the_rung() {
     let quote = Evidence::parse_file(&tee().quote(&TdProfile::default(), REPORT_DATA));
     assert_eq!(
         outcome_of_t13(&quote.expect("a quote")),
-        Outcome::NotApplicable("no event log came with the quote".to_owned())
+        Outcome::NotApplicable(NotApplicable::NoEventLog)
     );
     for (log, code) in [
         (changed(|events| events.truncate(1)).to_bytes(), "tdx.event-log.replay"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adyton_attestation::rcar::TeeKeyPair;
-use adyton_attestation::{ParavisorTds, SignatureCache, TrustAnchors, UnixTime, VerifyOptions};
+use adyton_attestation::{SignatureCache, TrustAnchors, UnixTime, VerifyOptions};
 use tokio::sync::Semaphore;
 
 use crate::audit::{AuditEntry, AuditEvent};
@@ -47,10 +47,7 @@ impl TrustedInputs {
     /// A finding for each file that can't be used.
     pub fn load(config: &BrokerConfig) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
-        let options = VerifyOptions {
-            paravisor_tds: config.insecure_paravisor_tds,
-            ..VerifyOptions::default()
-        };
+        let options = config.verify_options;
         let mut anchors = TrustAnchors::vendor();
         for path in &config.insecure_extra_roots {
             let key = "configuration key `verifier.insecure_extra_roots`";
@@ -150,16 +147,16 @@ impl Broker {
             .map_err(|_| StartupError::KeyGeneration { what: "wrapping key" })?;
         let extra_roots = trusted.anchors.insecure_extra_roots();
         let counters = Counters::default();
-        let paravisor_tds = trusted.options.paravisor_tds;
-        let metrics = Metrics::new(extra_roots.len(), paravisor_tds, &counters);
+        let loosened = trusted.options.loosened();
+        let metrics = Metrics::new(extra_roots.len(), &loosened, &counters);
         let supply = supply(config, trusted.client.clone(), counters)
             .map_err(|finding| StartupError::Configuration(vec![finding]))?;
-        match paravisor_tds {
-            ParavisorTds::Refuse => {}
-            ParavisorTds::InsecureAccept => tracing::warn!(
-                "INSECURE: TDs without SEPT_VE_DISABLE are verified (verifier.insecure_paravisor_tds); \
-                 the host can inject #VE into them"
-            ),
+        for loosened in &loosened {
+            tracing::warn!(
+                setting = loosened.setting(),
+                "INSECURE: this broker {}",
+                loosened.gives_away()
+            );
         }
         for sha256 in &extra_roots {
             tracing::warn!(
@@ -168,9 +165,11 @@ impl Broker {
                  forge any evidence and get any key"
             );
         }
+        let settings: Vec<&str> = loosened.iter().map(|what| what.setting()).collect();
         let started = AuditEntry::new(AuditEvent::BrokerStarted, "", "broker")
             .with("version", env!("CARGO_PKG_VERSION"))
-            .with("insecure-extra-roots", extra_roots.join(","));
+            .with("insecure-extra-roots", extra_roots.join(","))
+            .with("insecure-settings", settings.join(","));
         journal.record(started)?;
         Ok(Self {
             sessions: SessionTable::new(config.session),

@@ -272,7 +272,7 @@ fn reason(
     remedy: String,
 ) -> Reason {
     let (rung, claim) = ("policy".to_owned(), claim.to_owned());
-    Reason { code: code.into(), rung, claim, expected, got, remedy }
+    Reason::new(code, rung, claim, (expected, got), remedy)
 }
 
 fn no_policy(resource: &ResourcePath) -> Reason {

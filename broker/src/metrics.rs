@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use adyton_attestation::{ParavisorTds, Reason};
+use adyton_attestation::{Loosened, Reason};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -76,10 +76,10 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     /// Registers all metrics. `insecure_extra_roots` is how many roots are trusted beside the
-    /// vendors'.
+    /// vendors', `loosened` what else weakens the Verifier.
     pub fn new(
         insecure_extra_roots: usize,
-        paravisor_tds: ParavisorTds,
+        loosened: &[Loosened],
         endorsements: &Counters,
     ) -> Self {
         let mut registry = Registry::with_prefix("adyton");
@@ -120,12 +120,11 @@ impl Metrics {
         );
         let roots = i64::try_from(insecure_extra_roots).unwrap_or(i64::MAX);
         insecure.get_or_create(&SettingLabels { setting: "insecure_extra_roots" }).set(roots);
-        let paravisor_tds = match paravisor_tds {
-            ParavisorTds::Refuse => 0,
-            ParavisorTds::InsecureAccept => 1,
-        };
-        let label = SettingLabels { setting: "insecure_paravisor_tds" };
-        insecure.get_or_create(&label).set(paravisor_tds);
+        // The broker has no setting for debuggable guests, so there is nothing to show for it.
+        for what in [Loosened::ParavisorTds, Loosened::AmdRevocation] {
+            let label = SettingLabels { setting: what.setting() };
+            insecure.get_or_create(&label).set(i64::from(loosened.contains(&what)));
+        }
         let codes = std::sync::Mutex::default();
         Self {
             registry,

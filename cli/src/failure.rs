@@ -233,9 +233,12 @@ pub fn reasons_text(reasons: &[Reason], paint: Paint) -> String {
             ("expected", &reason.expected),
             ("remedy", &reason.remedy),
         ];
-        for (label, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
-            let label = format!("      {label:<9}");
-            let _ = writeln!(text, "{} {}", paint.text(Tone::Dim, &label), printable(value));
+        for (label, value) in parts {
+            // A remedy may hold lines to paste into a file.
+            for (n, line) in value.lines().enumerate() {
+                let label = format!("      {:<9}", if n == 0 { label } else { "" });
+                let _ = writeln!(text, "{} {}", paint.text(Tone::Dim, &label), printable(line));
+            }
         }
     }
     text
@@ -284,6 +287,15 @@ mod tests {
                 "exit_code": 11, "reasons": [reason()],
             }})
         );
+    }
+
+    #[test]
+    fn a_remedy_of_several_lines_stays_one_to_paste() {
+        let remedy = "add this:\n[table]\nkey = 1".to_owned();
+        let text = reasons_text(&[Reason { remedy, ..reason() }], Paint::Plain);
+        let pasted =
+            "      remedy    add this:\n                [table]\n                key = 1\n";
+        assert!(text.ends_with(pasted), "{text}");
     }
 
     #[test]

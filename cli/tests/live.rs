@@ -12,7 +12,7 @@ use stand::sidecar::{Lie, sidecar};
 fn a_sidecar_without_reference_values_is_genuine_and_not_compared() {
     let ran = sidecar(Lie::None).verify(&[]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.err.contains("warning: INSECURE: trusting an extra root"), "{}", ran.err);
+    assert!(ran.err.contains("warning: INSECURE: trusts the extra root"), "{}", ran.err);
     assert!(
         ran.out.contains("✓  report over our nonce, the server's key and this connection\n"),
         "{}",

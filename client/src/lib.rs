@@ -49,7 +49,10 @@ pub use adyton_attestation::peer::{
     AcceptedPeer, Expectations, ExpectedDigest, Instance, Machine, PeerRefusal, PeerTrust,
     PinnedInstance, Pins, VerifiedPeer,
 };
-pub use adyton_attestation::{EndorsementBundle, ReferenceValues, TrustAnchors, UnixTime};
+pub use adyton_attestation::{
+    AmdRevocation, EndorsementBundle, ParavisorTds, ReferenceValues, TrustAnchors, UnixTime,
+    VerifyOptions,
+};
 pub use connection::{
     AnsweredConnection, AttestedConnection, ProvisionalConnection, RefusedConnection, StreamError,
     StreamedBody, VerifiedConnection, connect,

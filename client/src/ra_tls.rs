@@ -32,20 +32,20 @@ use adyton_attestation::peer::{Expectations, PeerRefusal, PeerTrust};
 use adyton_attestation::ra_tls::verify_certificate;
 pub use adyton_attestation::ra_tls::{RaTlsError, RaTlsPeer, RaTlsRules};
 use adyton_attestation::{Reason, UnixTime};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName,
-    HandshakeKind, OtherError, PeerMisbehaved, ProtocolVersion, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, CommonState, DistinguishedName, HandshakeKind, OtherError,
+    ProtocolVersion, ServerConfig,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use thiserror::Error;
 
 use crate::error::ClientError;
-use crate::tls::{ClientIdentity, finish};
+use crate::tls::{ClientIdentity, finish, tls13_signatures_only};
 
 /// What the handshake itself decides, beyond that the Evidence is genuine.
 #[derive(Debug)]
@@ -161,16 +161,6 @@ impl RaTlsVerifier {
             ))))
         })
     }
-
-    fn signed(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
 }
 
 impl RaTlsRefusal {
@@ -248,27 +238,7 @@ impl ServerCertVerifier for RaTlsVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_signatures_only!();
 }
 
 impl ClientCertVerifier for RaTlsVerifier {
@@ -286,25 +256,5 @@ impl ClientCertVerifier for RaTlsVerifier {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_signatures_only!();
 }

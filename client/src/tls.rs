@@ -8,15 +8,12 @@ use std::sync::Arc;
 
 use adyton_attestation::EXPORTER_LABEL;
 use adyton_attestation::peer::ObservedConnection;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption, WantsClientCert};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ParsedCertificate;
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, HandshakeKind, PeerMisbehaved,
-    ProtocolVersion, SignatureScheme,
-};
+use rustls::{ClientConfig, ConfigBuilder, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -138,6 +135,37 @@ pub fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], rustls:
     Ok(bytes)
 }
 
+/// What rustls asks every verifier of certificates about signatures, for a type with a field `provider`:
+/// those of TLS 1.3 by its algorithms, and none of TLS 1.2.
+macro_rules! tls13_signatures_only {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &rustls_pki_types::CertificateDer<'_>,
+            _signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            // TLS 1.2 is not offered, so a peer that gets here does not follow the protocol.
+            Err(rustls::PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &rustls_pki_types::CertificateDer<'_>,
+            signature: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &self.provider.signature_verification_algorithms;
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            self.provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+pub(crate) use tls13_signatures_only;
+
 /// Accepts every certificate, checks every handshake signature.
 #[derive(Debug)]
 struct AwaitingReport {
@@ -156,27 +184,5 @@ impl ServerCertVerifier for AwaitingReport {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // TLS 1.2 is not offered, so a server that gets here does not follow the protocol.
-        Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_signatures_only!();
 }

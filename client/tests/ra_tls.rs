@@ -60,12 +60,12 @@ impl World {
 
     fn verifier(&self, at_handshake: AtHandshake) -> Arc<RaTlsVerifier> {
         let bundle = self.vendor.endorsement_bundle(self.now.0, &[]).to_string();
-        let trust = PeerTrust {
-            endorsements: EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
-            anchors: TrustAnchors::vendor()
+        let trust = PeerTrust::strict(
+            EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
+            TrustAnchors::vendor()
                 .with_insecure_extra_root(self.vendor.root_pem().as_bytes())
                 .unwrap(),
-        };
+        );
         Arc::new(RaTlsVerifier::new(trust, RaTlsRules::default(), at_handshake))
     }
 

@@ -168,13 +168,12 @@ impl RegoRefusal {
             Self::Denied => format!("{which}: allow"),
             _ => which.to_owned(),
         };
-        Reason {
-            code: code.into(),
-            rung: "policy".to_owned(),
+        Reason::new(
+            code,
+            "policy",
             claim,
-            expected,
-            got: got.chars().take(400).collect(),
-            remedy: remedy.to_owned(),
-        }
+            (expected, got.chars().take(400).collect::<String>()),
+            remedy,
+        )
     }
 }

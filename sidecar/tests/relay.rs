@@ -51,12 +51,12 @@ impl Client {
         let bundle = serde_json::to_vec(&world.bundle).expect("json");
         let references = ReferenceValues::parse_toml(&world.reference_values).expect("a set");
         Self {
-            trust: PeerTrust {
-                endorsements: EndorsementBundle::parse(&bundle).expect("a bundle"),
-                anchors: TrustAnchors::vendor()
+            trust: PeerTrust::strict(
+                EndorsementBundle::parse(&bundle).expect("a bundle"),
+                TrustAnchors::vendor()
                     .with_insecure_extra_root(world.tee_root.as_bytes())
                     .expect("a root"),
-            },
+            ),
             expectations: Expectations::of_software(vec![references]),
             identity: ClientIdentity::from_pem(
                 world.client.certificate.as_bytes(),
@@ -93,7 +93,8 @@ fn codes(error: &ClientError) -> Vec<String> {
 }
 
 fn is_other_report_data(error: &ClientError) -> bool {
-    matches!(error, ClientError::Report(ReportError::Verify(VerifyError::ReportData { .. })))
+    let ClientError::Report(ReportError::Verify { source, .. }) = error else { return false };
+    matches!(**source, VerifyError::ReportData { .. })
 }
 
 /// A TLS server of the host's, with this certificate. `answer` gets each request and the exporter

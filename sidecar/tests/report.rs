@@ -4,6 +4,7 @@ mod support;
 
 use adyton_attestation::binding::BindingLevel;
 use adyton_attestation::challenge::Nonce;
+use adyton_attestation::peer::PeerTrust;
 use adyton_attestation::report::{AttestationReport, ReportError, verify_report};
 use adyton_attestation::{EndorsementBundle, TrustAnchors, UnixTime};
 use adyton_sidecar::proxy::client_identity::spki_sha256;
@@ -25,20 +26,17 @@ async fn ask(client: &mut Http, nonce: &Nonce, bind: &str) -> AttestationReport 
     AttestationReport::parse(&bytes(response).await).expect("a report")
 }
 
-struct Verifier {
-    endorsements: EndorsementBundle,
-    anchors: TrustAnchors,
-}
+struct Verifier(PeerTrust);
 
 impl Verifier {
     fn new(world: &World) -> Self {
         let bundle = serde_json::to_vec(&world.bundle).expect("json");
-        Self {
-            endorsements: EndorsementBundle::parse(&bundle).expect("a bundle"),
-            anchors: TrustAnchors::vendor()
+        Self(PeerTrust::strict(
+            EndorsementBundle::parse(&bundle).expect("a bundle"),
+            TrustAnchors::vendor()
                 .with_insecure_extra_root(world.tee_root.as_bytes())
                 .expect("a root"),
-        }
+        ))
     }
 
     fn verify(
@@ -49,8 +47,7 @@ impl Verifier {
         exporter: Option<[u8; 32]>,
     ) -> Result<BindingLevel, ReportError> {
         let spki = spki_sha256(&observed.leaf).expect("a certificate");
-        let (endorsements, anchors) = (&self.endorsements, &self.anchors);
-        verify_report(report, nonce, spki, exporter, endorsements, anchors, now())
+        verify_report(report, nonce, spki, exporter, &self.0, now())
             .map(|verified| verified.level())
     }
 }
@@ -93,7 +90,7 @@ async fn a_report_of_another_connection_or_nonce_does_not_verify() {
     // Relayed from one connection to another: only the channel level notices.
     let report = ask(&mut client, &nonce, "exporter").await;
     let relayed = verifier.verify(&report, &nonce, &elsewhere, Some(elsewhere.exporter));
-    assert!(matches!(relayed, Err(ReportError::Verify(_))), "{relayed:?}");
+    assert!(matches!(relayed, Err(ReportError::Verify { .. })), "{relayed:?}");
     // Replayed under another nonce.
     let other_nonce = Nonce::fresh().expect("random");
     let replayed = verifier.verify(&report, &other_nonce, &observed, Some(observed.exporter));
@@ -106,7 +103,7 @@ async fn a_report_of_another_connection_or_nonce_does_not_verify() {
     let mut edited = ask(&mut client, &nonce, "exporter").await;
     edited.config_digest[0] ^= 1;
     let edited = verifier.verify(&edited, &nonce, &observed, Some(observed.exporter));
-    assert!(matches!(edited, Err(ReportError::Verify(_))), "{edited:?}");
+    assert!(matches!(edited, Err(ReportError::Verify { .. })), "{edited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::appraisal::reference::{Compared, listed, matching};
-use crate::appraisal::{AppraisalPolicy, PolicyError, Register, reason, snp, tdx};
+use crate::appraisal::{AppraisalPolicy, PolicyError, Register, snp, tdx};
 use crate::claims::{
     AttributesProfile, AzureClaims, AzureHardwareClaims, Measurement, Pcr, TdxClaims,
 };
@@ -107,7 +107,7 @@ fn profile(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reaso
     match claims.attributes_profile {
         AttributesProfile::Standard => {}
         AttributesProfile::AzureParavisor if policy.azure.insecure_accept_paravisor_td => {}
-        AttributesProfile::AzureParavisor => reasons.push(reason(
+        AttributesProfile::AzureParavisor => reasons.push(Reason::new(
             "azure.paravisor-td",
             "T9",
             "TD attributes",
@@ -121,7 +121,7 @@ fn profile(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reaso
 fn version(claims: &AzureClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
     let minimum = policy.azure.minimum_evidence_version;
     if claims.evidence_version < minimum {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "azure.evidence.old-version",
             "A3",
             "Evidence version",
@@ -163,7 +163,7 @@ fn against(
     };
     if !set.measurement.contains(&measured) {
         let accepted = listed(&set.measurement, &set.name);
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "azure.measurement",
             "A4",
             "paravisor measurement",
@@ -193,7 +193,7 @@ fn pcr_differs(index: PcrIndex, got: Pcr, accepted: &[Pcr], set: &str) -> Reason
         _ => format!("if this system is yours, list the value for {index} under [pcrs] of the set"),
     };
     let claim = format!("PCR {index}");
-    reason("azure.pcr", "A4", &claim, (listed(accepted, set), got.to_string()), remedy)
+    Reason::new("azure.pcr", "A4", &claim, (listed(accepted, set), got.to_string()), remedy)
 }
 
 /// T11 for a TD under a paravisor: what the paravisor does not use has to be zero.
@@ -211,7 +211,7 @@ fn td_registers(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<
             Register::MrOwnerConfig => claims.mrownerconfig,
         };
         if got != Measurement([0; 48]) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "azure.td-register",
                 "A4",
                 register.as_str(),

@@ -19,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{PolicyError, reason};
+use crate::appraisal::PolicyError;
 use crate::claims::{
     ApplicationEvent, Claims, EventClaim, EventContent, EventLogClaims, Measurement, Rtmr,
 };
@@ -112,7 +112,7 @@ pub(super) fn appraise(claims: &Claims, policy: &EventLogPolicy, reasons: &mut V
         Claims::Snp(_) | Claims::AzSnpVtpm(_) | Claims::AzTdxVtpm(_) => None,
     };
     let Some(events) = events else {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.event-log.absent",
             "T13",
             "event log",
@@ -124,10 +124,10 @@ pub(super) fn appraise(claims: &Claims, policy: &EventLogPolicy, reasons: &mut V
     };
     for wanted in &policy.events {
         if !events.iter().any(|event| is_event(event, wanted)) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "tdx.event-log.event-missing",
                 "T13",
-                &format!("event log of {}", wanted.register),
+                format!("event log of {}", wanted.register),
                 (format!("digest {}", wanted.digest), "no such event"),
                 "boot what the policy describes; or correct `events` in `[appraisal.event_log]`",
             ));
@@ -135,7 +135,7 @@ pub(super) fn appraise(claims: &Claims, policy: &EventLogPolicy, reasons: &mut V
     }
     for wanted in &policy.application_events {
         if !events.iter().any(|event| is_application_event(event, wanted)) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "tdx.event-log.application-event-missing",
                 "T13",
                 "application events",

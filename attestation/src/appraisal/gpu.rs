@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{PolicyError, joined, reason};
+use crate::appraisal::{PolicyError, joined};
 use crate::claims::{GpuClaims, Nvdec0};
 use crate::reason::Reason;
 use crate::reference_value::{GpuComponent, NvidiaReferenceValues, ReferenceValues, is_name};
@@ -70,7 +70,7 @@ pub(super) fn appraise(
     }
     let wanted = usize::try_from(policy.minimum_devices).unwrap_or(usize::MAX);
     if devices.len() < wanted {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "gpu.missing",
             "G6",
             "devices",
@@ -82,7 +82,7 @@ pub(super) fn appraise(
     for device in devices {
         let claims = device.get();
         if !seen.insert(&claims.chip_serial) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "gpu.twice",
                 "G6",
                 "chip",
@@ -98,7 +98,7 @@ pub(super) fn appraise(
 fn chip(claims: &GpuClaims, policy: &GpuPolicy, reasons: &mut Vec<Reason>) {
     let serial = &claims.chip_serial;
     if policy.denied_chips.contains(serial) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "gpu.chip.denied",
             "G6",
             "chip",
@@ -107,7 +107,7 @@ fn chip(claims: &GpuClaims, policy: &GpuPolicy, reasons: &mut Vec<Reason>) {
         ));
     }
     if !policy.allowed_chips.is_empty() && !policy.allowed_chips.contains(serial) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "gpu.chip.not-allowed",
             "G6",
             "chip",
@@ -144,7 +144,7 @@ fn measurements(
     for (component, version, code) in parts {
         match named(component, version) {
             Some(set) => sets.push(set),
-            None => reasons.push(reason(
+            None => reasons.push(Reason::new(
                 code,
                 "G6",
                 component.as_str(),
@@ -162,7 +162,7 @@ fn measurements(
         sets.iter().flat_map(|set| set.by_index().map(move |(index, values)| (set, index, values)))
     {
         if !seen.insert(index) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "gpu.manifests.conflict",
                 "G6",
                 "manifests",
@@ -176,10 +176,10 @@ fn measurements(
         }
         let got = claims.measurements.get(index);
         if !got.is_some_and(|got| accepted.contains(got)) {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "gpu.measurement",
                 "G6",
-                &format!("measurement {index} ({})", set.component.as_str()),
+                format!("measurement {index} ({})", set.component.as_str()),
                 (
                     joined(accepted.iter()),
                     got.map_or_else(|| "no such measurement".to_owned(), ToString::to_string),

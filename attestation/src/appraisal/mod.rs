@@ -48,7 +48,7 @@ pub struct AppraisalRefusal {
 
 impl fmt::Display for AppraisalRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "claims are not acceptable for {} reason(s):", self.reasons.len())?;
+        write!(f, "claims are not acceptable for {} Reason::new(s):", self.reasons.len())?;
         for reason in &self.reasons {
             write!(f, "\n  {reason}")?;
         }
@@ -106,23 +106,6 @@ pub fn appraise_with_devices(
             Ok(AttestationResult::assertion(verified, policy, matched, now, expires))
         }
         _ => Err(AppraisalRefusal { reasons, verified }),
-    }
-}
-
-fn reason(
-    code: &'static str,
-    rung: &str,
-    claim: &str,
-    (expected, got): (impl Into<String>, impl Into<String>),
-    remedy: impl Into<String>,
-) -> Reason {
-    Reason {
-        code: code.into(),
-        rung: rung.to_owned(),
-        claim: claim.to_owned(),
-        expected: expected.into(),
-        got: got.into(),
-        remedy: remedy.into(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! in nothing, or the reasons of the nearest.
 //! Against: no Reference Values, which means no; parts of several sets that never belonged together.
 
-use crate::appraisal::{AppraisalPolicy, joined, reason};
+use crate::appraisal::{AppraisalPolicy, joined};
 use crate::reason::Reason;
 
 /// One set of the TEE in question: its name, and what the claims differ from it in.
@@ -25,7 +25,7 @@ pub(super) fn matching<'a>(
     //= attestation/SPEC.md#6
     //# An appraisal without Reference Values MUST refuse.
     if named.is_empty() {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "reference-values.none-named",
             rung,
             "reference values",
@@ -45,7 +45,7 @@ pub(super) fn matching<'a>(
             None
         }
         None => {
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 "reference-values.unknown",
                 rung,
                 "reference values",
@@ -70,7 +70,7 @@ pub(super) fn differing<T: ToString>(
         "if this software is new and trusted, add the value to set {set} with \
          `adyton reference-values add`; otherwise find out what was started instead"
     );
-    reason(code, rung, claim, (listed(accepted, set), got.to_string()), remedy)
+    Reason::new(code, rung, claim, (listed(accepted, set), got.to_string()), remedy)
 }
 
 /// What a set would have accepted.

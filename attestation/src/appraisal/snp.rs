@@ -5,7 +5,7 @@
 //! a machine that is set up so that others can look in.
 
 use crate::appraisal::reference::{Compared, matching};
-use crate::appraisal::{AppraisalPolicy, joined, reason};
+use crate::appraisal::{AppraisalPolicy, joined};
 use crate::claims::{SnpClaims, SnpProduct, SnpRevocation, SnpTcb};
 use crate::reason::Reason;
 use crate::reference_value::ReferenceValues;
@@ -61,7 +61,7 @@ pub(super) fn rules(
 fn report_version(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
     let minimum = policy.snp.minimum_report_version;
     if claims.report_version < minimum {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.report.old-version",
             "S1",
             "report version",
@@ -90,7 +90,7 @@ fn product(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reaso
             "use a machine of an accepted product, or add it to `allowed_products` in [appraisal.snp]"
         }
     };
-    reasons.push(reason(
+    reasons.push(Reason::new(
         "snp.product.not-allowed",
         "S2",
         "product",
@@ -108,7 +108,7 @@ fn endorsements(
 ) {
     let expires = claims.endorsements_expire;
     if now > expires {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.endorsements.expired",
             "S4",
             "endorsements",
@@ -119,7 +119,7 @@ fn endorsements(
     match claims.revocation {
         SnpRevocation::Checked => {}
         SnpRevocation::InsecureWaived if policy.snp.insecure_accept_waived_revocation => {}
-        SnpRevocation::InsecureWaived => reasons.push(reason(
+        SnpRevocation::InsecureWaived => reasons.push(Reason::new(
             "snp.revocation.waived",
             "S5",
             "revocation",
@@ -138,7 +138,7 @@ fn machine(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reaso
             true => "masked by the owner of the machine".to_owned(),
             false => claims.chip_id.to_string(),
         };
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.chip.not-allowed",
             "S7",
             "chip id",
@@ -151,7 +151,7 @@ fn machine(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reaso
         && !clouds.is_empty()
         && !clouds.contains(got)
     {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.csp.not-allowed",
             "S7",
             "cloud provider",
@@ -167,15 +167,15 @@ fn minimum_tcb(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<R
     //= attestation/SPEC.md#6.1
     //# An appraisal MUST refuse a product for which the policy names no lowest TCB.
     let Some(minimum) = policy.snp.minimum_tcb.get(&product) else {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.tcb.no-minimum",
             "S10",
             "reported TCB",
             (format!("a lowest TCB for {product} in the policy"), "none".to_owned()),
             format!(
-                "find in AMD's bulletins which firmware has today's fixes and name it in \
-                 [appraisal.snp.minimum_tcb]; this machine has {}",
-                claims.reported_tcb
+                "find in AMD's bulletins which firmware has today's fixes; if this machine's does, paste \
+                 into the policy what it reports:\n{}",
+                pasteable(product, claims.reported_tcb)
             ),
         ));
         return;
@@ -187,9 +187,25 @@ fn minimum_tcb(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &mut Vec<R
     ] {
         if tcb.first_below(&floor).is_some() {
             let got = tcb.to_string();
-            reasons.push(reason(code, rung, claim, (format!("at least {floor}"), got), FIRMWARE));
+            reasons.push(Reason::new(
+                code,
+                rung,
+                claim,
+                (format!("at least {floor}"), got),
+                FIRMWARE,
+            ));
         }
     }
+}
+
+/// The table of a policy that names exactly this TCB as the lowest.
+fn pasteable(product: SnpProduct, tcb: SnpTcb) -> String {
+    let SnpTcb { fmc, bootloader, tee, snp, microcode } = tcb;
+    let fmc = fmc.map(|fmc| format!("fmc = {fmc}\n")).unwrap_or_default();
+    format!(
+        "[appraisal.snp.minimum_tcb.{product}]\n{fmc}bootloader = {bootloader}\ntee = {tee}\n\
+         snp = {snp}\nmicrocode = {microcode}"
+    )
 }
 
 /// S14: one named set matches in everything that it lists.

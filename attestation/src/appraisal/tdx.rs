@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::appraisal::reference::{Compared, differing, matching};
-use crate::appraisal::{AppraisalPolicy, Register, joined, reason};
+use crate::appraisal::{AppraisalPolicy, Register, joined};
 use crate::claims::{
     AttributesProfile, Measurement, PckFlag, PlatformInstance, TcbStatus, TdxClaims,
 };
@@ -66,7 +66,7 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, now: UnixTime, reasons: &mu
         TcbMode::Grace { .. } | TcbMode::UpToDate => None,
     };
     match grace {
-        Some((until, _)) if now >= until => reasons.push(reason(
+        Some((until, _)) if now >= until => reasons.push(Reason::new(
             "tdx.tcb.grace-ended",
             "T8",
             "TCB status",
@@ -76,7 +76,7 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, now: UnixTime, reasons: &mu
             ),
             format!("{FIRMWARE}; the policy's grace (`until` in `[appraisal.tdx.tcb]`) is over"),
         )),
-        None if !accepted => reasons.push(reason(
+        None if !accepted => reasons.push(Reason::new(
             "tdx.tcb.status",
             "T8",
             "TCB status",
@@ -101,7 +101,7 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, now: UnixTime, reasons: &mu
             true => "no advisory".to_owned(),
             false => format!("only {}", joined(listed.into_iter())),
         };
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.tcb.advisory",
             "T8",
             "advisories",
@@ -112,10 +112,10 @@ fn tcb(claims: &TdxClaims, policy: &AppraisalPolicy, now: UnixTime, reasons: &mu
     let minimum = policy.tdx.tcb.minimum_tee_tcb_svn;
     let components = minimum.0.iter().zip(&claims.tee_tcb_svn.0).enumerate();
     for (component, (least, got)) in components.filter(|(_, (least, got))| got < least) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.tcb.minimum-svn",
             "T8",
-            &format!("TEE_TCB_SVN[{component}]"),
+            format!("TEE_TCB_SVN[{component}]"),
             (format!("at least {least}"), got.to_string()),
             FIRMWARE,
         ));
@@ -141,7 +141,7 @@ fn module_and_xfam(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut V
     let mask = policy.tdx.xfam_mask;
     let bits = claims.xfam.bits() & !mask.bits();
     if bits != 0 {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.xfam.not-allowed",
             "T10",
             "XFAM",
@@ -151,7 +151,7 @@ fn module_and_xfam(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut V
     }
     let modules = &policy.tdx.mrseam;
     if !modules.is_empty() && !modules.contains(&claims.mrseam) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.module.not-allowed",
             "T11",
             "MRSEAM",
@@ -165,7 +165,7 @@ fn module_and_xfam(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut V
 fn attributes(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
     let attributes = claims.td_attributes;
     if attributes.is_debug() && !policy.insecure_allow_debug {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.td-attributes.debug",
             "T9",
             "TD attributes",
@@ -174,7 +174,7 @@ fn attributes(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Re
         ));
     }
     if attributes.is_migratable() {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.td-attributes.migratable",
             "T9",
             "TD attributes",
@@ -190,7 +190,7 @@ fn paravisor(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Rea
     match claims.attributes_profile {
         AttributesProfile::Standard => {}
         AttributesProfile::AzureParavisor if policy.tdx.insecure_accept_paravisor_tds => {}
-        AttributesProfile::AzureParavisor => reasons.push(reason(
+        AttributesProfile::AzureParavisor => reasons.push(Reason::new(
             "tdx.td-attributes.paravisor",
             "T9",
             "TD attributes",
@@ -274,7 +274,7 @@ fn collateral(
     let oldest = u64::from(policy.max_collateral_age_days).saturating_mul(SECONDS_A_DAY);
     let age = now.0.saturating_sub(window.issued.0);
     if age > oldest {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.collateral.age",
             "T15",
             "collateral",
@@ -286,7 +286,7 @@ fn collateral(
         ));
     }
     if now > window.expires {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.collateral.expired",
             "T15",
             "collateral",
@@ -296,7 +296,7 @@ fn collateral(
     }
     let minimum = policy.minimum_tcb_evaluation_data_number;
     if claims.tcb_evaluation_data_number < minimum {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.collateral.evaluation",
             "T15",
             "TCB evaluation data number",
@@ -309,7 +309,7 @@ fn collateral(
 /// T17: the platform is one of those that the owner listed, when there is a list.
 fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reason>) {
     if !policy.allowed_ppids.is_empty() && !policy.allowed_ppids.contains(&claims.ppid) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.platform.not-allowed",
             "T17",
             "PPID",
@@ -323,7 +323,7 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
         PlatformInstance::NotStated => false,
     };
     if !instances.is_empty() && !listed {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "tdx.platform.instance-not-allowed",
             "T17",
             "platform instance",
@@ -339,7 +339,7 @@ fn platform(claims: &TdxClaims, policy: &AppraisalPolicy, reasons: &mut Vec<Reas
     ] {
         match (rule, flag) {
             (SetupRule::Accept, _) | (SetupRule::Refuse, PckFlag::Clear) => {}
-            (SetupRule::Refuse, PckFlag::Set | PckFlag::NotStated) => reasons.push(reason(
+            (SetupRule::Refuse, PckFlag::Set | PckFlag::NotStated) => reasons.push(Reason::new(
                 "tdx.platform.setup",
                 "T17",
                 key,

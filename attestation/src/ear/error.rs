@@ -218,14 +218,13 @@ impl TokenRefusal {
                 ("tee-pubkey", "the TEE key of this exchange".to_owned(), "attest again")
             }
         };
-        Reason {
-            code: self.code().into(),
-            rung: "token".to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got: self.to_string().chars().take(300).collect(),
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(
+            self.code(),
+            "token",
+            claim,
+            (expected, self.to_string().chars().take(300).collect::<String>()),
+            remedy,
+        )
     }
 }
 

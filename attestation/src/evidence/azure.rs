@@ -148,14 +148,7 @@ impl AzureFormatError {
             Self::Version { .. } => UPDATE,
             _ => RECOLLECT,
         };
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 }
 

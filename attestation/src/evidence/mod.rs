@@ -25,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use crate::binding::ReportData;
+use crate::evidence::reader::Shortage;
 use crate::limits::{MAX_EVENT_LOG_LEN, MAX_EVIDENCE_FILE_LEN, MAX_QUOTE_LEN};
 use crate::reason::Reason;
 
@@ -32,6 +33,7 @@ pub mod azure;
 pub mod event_log;
 pub mod hcl;
 pub mod nvidia_gpu;
+pub(crate) mod reader;
 pub mod snp;
 pub mod tdx;
 pub mod tpm;
@@ -208,6 +210,12 @@ pub enum EvidenceError {
     Azure(#[from] AzureFormatError),
 }
 
+impl From<Shortage> for EvidenceError {
+    fn from(Shortage { field, needed, left }: Shortage) -> Self {
+        Self::Truncated { field, needed, left }
+    }
+}
+
 impl EvidenceError {
     /// The rung that refused: `T14` for bytes around the quote, `T1` for the rest.
     #[must_use]
@@ -220,40 +228,30 @@ impl EvidenceError {
         }
     }
 
-    /// The refusal as a [`Reason`], always exactly one.
+    /// The refusal as [`Reason`]s, always exactly one.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
-        match self {
-            Self::Snp(error) => return vec![error.reason()],
-            Self::Azure(error) => return vec![error.reason()],
-            _ => {}
-        }
-        let (code, claim, expected, got, remedy) = self.parts();
-        vec![Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }]
+        vec![self.reason()]
     }
 
-    fn parts(&self) -> (&'static str, &'static str, String, String, &'static str) {
+    /// The refusal as a [`Reason`].
+    pub(crate) fn reason(&self) -> Reason {
         const DAMAGED: &str = "collect the Evidence again; if it came through a file, compare its length with the original";
         const PLATFORM: &str =
             "use a TDX guest whose quoting service makes DCAP quotes of version 4 or 5";
-        match self {
+        let (code, claim, expected, got, remedy) = match self {
+            Self::Snp(error) => return error.reason(),
+            Self::Azure(error) => return error.reason(),
             Self::TooLarge { what, got, limit } => (
                 "evidence.too-large",
-                what,
+                *what,
                 format!("at most {limit} bytes"),
                 format!("{got} bytes"),
                 DAMAGED,
             ),
             Self::Truncated { field, needed, left } => (
                 "evidence.truncated",
-                field,
+                *field,
                 format!("{needed} bytes"),
                 format!("{left} bytes"),
                 DAMAGED,
@@ -283,14 +281,14 @@ impl EvidenceError {
             }
             Self::CertificationType { what, expected, got } => (
                 "tdx.quote.certification-type",
-                what,
+                *what,
                 expected.to_string(),
                 got.to_string(),
                 "configure the platform's quoting service to put the PCK certificate chain into quotes",
             ),
             Self::Leftover { structure, left } => (
                 "tdx.quote.leftover",
-                structure,
+                *structure,
                 "no bytes left over".into(),
                 format!("{left} bytes left over"),
                 DAMAGED,
@@ -304,15 +302,11 @@ impl EvidenceError {
             ),
             Self::Encoding { what, expected } => (
                 "evidence.encoding",
-                what,
+                *what,
                 (*expected).to_owned(),
                 "something else".into(),
                 "send Evidence in the form of the KBS protocol, or a quote as raw bytes or hex",
             ),
-            // Told by their own types, see `reasons`.
-            Self::Snp(_) | Self::Azure(_) => {
-                ("evidence.encoding", "evidence", "Evidence".into(), self.to_string(), DAMAGED)
-            }
             Self::Tee(UnsupportedTee { name }) => (
                 "evidence.tee",
                 "tee",
@@ -320,7 +314,8 @@ impl EvidenceError {
                 name.clone(),
                 "run in a supported TEE; sample and device TEEs never release a key",
             ),
-        }
+        };
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 }
 

@@ -149,14 +149,7 @@ impl SnpFormatError {
                 "let the host load its certificates again (SNP_SET_EXT_CONFIG), or none",
             ),
         };
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 }
 

@@ -151,14 +151,7 @@ impl Answered {
             BindingLevel::Channel => Some(self.observed.exporter),
             BindingLevel::Certificate => None,
         };
-        verify_report(
-            &self.report,
-            &self.nonce,
-            self.observed.peer_spki_sha256,
-            exporter,
-            &trust.endorsements,
-            &trust.anchors,
-            now,
-        )
+        let spki = self.observed.peer_spki_sha256;
+        verify_report(&self.report, &self.nonce, spki, exporter, trust, now)
     }
 }

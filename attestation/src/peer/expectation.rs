@@ -65,14 +65,16 @@ impl Expectations {
             "the peer runs another configuration; compare with adyton-sidecar check-config",
         ));
         if report.model.version < self.minimum_model_version {
-            reasons.push(Reason {
-                code: "model.version".into(),
-                rung: "model".to_owned(),
-                claim: "model.version".to_owned(),
-                expected: format!("at least {}", self.minimum_model_version),
-                got: report.model.version.to_string(),
-                remedy: "the peer serves an outdated model; have it replaced".to_owned(),
-            });
+            reasons.push(Reason::new(
+                "model.version",
+                "model",
+                "model.version",
+                (
+                    format!("at least {}", self.minimum_model_version),
+                    report.model.version.to_string(),
+                ),
+                "the peer serves an outdated model; have it replaced",
+            ));
         }
         reasons
     }
@@ -89,14 +91,13 @@ impl ExpectedDigest {
         match self {
             Self::NotCompared => None,
             Self::Exactly(expected) if *expected == got => None,
-            Self::Exactly(expected) => Some(Reason {
-                code: code.into(),
-                rung: "model".to_owned(),
-                claim: claim.to_owned(),
-                expected: hex::encode(expected),
-                got: hex::encode(got),
-                remedy: remedy.to_owned(),
-            }),
+            Self::Exactly(expected) => Some(Reason::new(
+                code,
+                "model",
+                claim,
+                (hex::encode(expected), hex::encode(got)),
+                remedy,
+            )),
         }
     }
 }

@@ -139,17 +139,14 @@ fn reason(code: &'static str, pins: &[&PinnedInstance], got: String) -> Reason {
         [] => "one of an empty list of pins".to_owned(),
         pins => pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
     };
-    Reason {
-        code: code.into(),
-        rung: "instance".to_owned(),
-        claim: "instance".to_owned(),
-        expected,
-        got,
-        remedy:
-            "if the service was moved or restarted, ask its operator for the new identity over \
-                 another channel and pin that; if not, somebody else's TEE answered"
-                .to_owned(),
-    }
+    Reason::new(
+        code,
+        "instance",
+        "instance",
+        (expected, got),
+        "if the service was moved or restarted, ask its operator for the new identity over \
+                 another channel and pin that; if not, somebody else's TEE answered",
+    )
 }
 
 impl fmt::Display for PinnedInstance {

@@ -29,7 +29,7 @@
 )]
 
 use crate::endorsement::EndorsementBundle;
-use crate::verifier::TrustAnchors;
+use crate::verifier::{TrustAnchors, VerifyOptions};
 
 mod exchange;
 mod expectation;
@@ -57,12 +57,23 @@ pub struct ObservedConnection {
 }
 
 /// What a Relying Party verifies against. Its own, never the peer's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PeerTrust {
     /// Vendor statements.
     pub endorsements: EndorsementBundle,
     /// Vendor roots, and any `insecure_` extra ones.
     pub anchors: TrustAnchors,
+    /// What is let through that the Verifier would refuse; by default nothing. What was shows in the
+    /// claims, and the appraisal refuses it unless the policy accepts it, too.
+    pub options: VerifyOptions,
+}
+
+impl PeerTrust {
+    /// With nothing loosened.
+    #[must_use]
+    pub fn strict(endorsements: EndorsementBundle, anchors: TrustAnchors) -> Self {
+        Self { endorsements, anchors, options: VerifyOptions::default() }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::claims::{ChipId, Ppid};
 use crate::reference_value::ReferenceValues;
 use crate::report::ReportError;
 use crate::unix_time::UnixTime;
-use crate::verifier::VerifyError;
+use crate::verifier::{Loosened, ParavisorTds, VerifyError};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const MANIFEST: [u8; 32] = [2; 32];
@@ -24,16 +24,23 @@ fn tee() -> FakeTee {
 
 fn trust() -> PeerTrust {
     let bundle = tee().endorsement_bundle(NOW.0, &[]).to_string();
-    PeerTrust {
-        endorsements: EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
-        anchors: TrustAnchors::vendor()
-            .with_insecure_extra_root(tee().root_pem().as_bytes())
-            .unwrap(),
-    }
+    PeerTrust::strict(
+        EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
+        TrustAnchors::vendor().with_insecure_extra_root(tee().root_pem().as_bytes()).unwrap(),
+    )
 }
 
 /// The answer of a sidecar that sees the connection so.
 fn reply(target: &str, seen: ObservedConnection, level: BindingLevel) -> Vec<u8> {
+    reply_of(&TdProfile::default(), target, seen, level)
+}
+
+fn reply_of(
+    td: &TdProfile,
+    target: &str,
+    seen: ObservedConnection,
+    level: BindingLevel,
+) -> Vec<u8> {
     let query = target.split_once('?').unwrap().1;
     let nonce = query.split('&').find_map(|pair| pair.strip_prefix("nonce=")).unwrap();
     let channel = match level {
@@ -47,7 +54,7 @@ fn reply(target: &str, seen: ObservedConnection, level: BindingLevel) -> Vec<u8>
         config_digest: CONFIG,
         channel,
     };
-    let evidence = tee().primary_evidence(&TdProfile::default(), binding.report_data().0, &[]);
+    let evidence = tee().primary_evidence(td, binding.report_data().0, &[]);
     json!({
         "version": 1, "tee": "tdx", "nonce": nonce, "binding": level, "evidence": evidence,
         "spki_sha256": hex::encode(seen.peer_spki_sha256),
@@ -102,13 +109,38 @@ fn an_answer_from_another_connection_is_refused_at_level_channel_only() {
     let exchange = ChannelExchange::begin(HERE).unwrap();
     let body = reply(&exchange.target(), elsewhere, BindingLevel::Channel);
     let refused = exchange.answer(&body).unwrap().verify(&trust(), NOW).unwrap_err();
-    assert!(matches!(refused, ReportError::Verify(VerifyError::ReportData { .. })), "{refused:?}");
+    let ReportError::Verify { source, .. } = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, VerifyError::ReportData { .. }), "{source:?}");
 
     let exchange = RelayableExchange::begin(HERE).unwrap();
     let body = reply(&exchange.target(), elsewhere, BindingLevel::Certificate);
     let relayed = exchange.answer(&body).unwrap().verify(&trust(), NOW).unwrap();
     assert_eq!(relayed.level(), BindingLevel::Certificate);
     relayed.appraise(&expectations(), NOW).unwrap();
+}
+
+#[test]
+fn a_paravisors_td_passes_by_two_words_of_the_caller_and_not_by_one() {
+    let td = TdProfile { td_attributes: 0, ..TdProfile::default() };
+    let answered = |trust: &PeerTrust| {
+        let exchange = ChannelExchange::begin(HERE).unwrap();
+        let body = reply_of(&td, &exchange.target(), HERE, BindingLevel::Channel);
+        exchange.answer(&body).unwrap().verify(trust, NOW)
+    };
+    let refused = answered(&trust()).unwrap_err();
+    let ReportError::Verify { source, .. } = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, VerifyError::SeptVeDisable { .. }), "{source:?}");
+
+    let mut loosened = trust();
+    loosened.options.paravisor_tds = ParavisorTds::InsecureAccept;
+    assert_eq!(loosened.options.loosened(), [Loosened::ParavisorTds]);
+    let denied = answered(&loosened).unwrap().appraise(&expectations(), NOW).unwrap_err();
+    let codes: Vec<&str> = denied.reasons.iter().map(|reason| reason.code.as_ref()).collect();
+    assert_eq!(codes, ["tdx.td-attributes.paravisor"]);
+
+    let mut reckless = expectations();
+    reckless.policy.tdx.insecure_accept_paravisor_tds = true;
+    answered(&loosened).unwrap().appraise(&reckless, NOW).unwrap();
 }
 
 #[test]

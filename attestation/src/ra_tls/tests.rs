@@ -30,12 +30,10 @@ fn tee() -> FakeTee {
 
 fn trust() -> PeerTrust {
     let bundle = tee().endorsement_bundle(NOW.0, &[]).to_string();
-    PeerTrust {
-        endorsements: EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
-        anchors: TrustAnchors::vendor()
-            .with_insecure_extra_root(tee().root_pem().as_bytes())
-            .unwrap(),
-    }
+    PeerTrust::strict(
+        EndorsementBundle::parse(bundle.as_bytes()).unwrap(),
+        TrustAnchors::vendor().with_insecure_extra_root(tee().root_pem().as_bytes()).unwrap(),
+    )
 }
 
 /// A simulated TEE as a source of Evidence; with a log, as CoCo's is.

@@ -21,7 +21,7 @@ use crate::peer::{Expectations, ExpectedDigest, Instance, PeerRefusal, PeerTrust
 use crate::ra_tls::{CertificateEvidence, ExtensionError, RaTlsBinding};
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
-use crate::verifier::{Verified, VerifyError, verify};
+use crate::verifier::{Verified, VerifyError, verify_with};
 
 const OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.9");
 
@@ -147,8 +147,9 @@ pub fn verify_certificate(
     //= attestation/SPEC.md#13.2
     //# A Verifier MUST compute the expected report data from the leaf certificate that signed the
     //# handshake.
-    let (endorsements, anchors) = (&trust.endorsements, &trust.anchors);
-    let verified = verify(&evidence, endorsements, anchors, &binding.report_data(), now)
+    let PeerTrust { endorsements, anchors, options } = trust;
+    let expected = binding.report_data();
+    let verified = verify_with(&evidence, endorsements, anchors, &expected, now, options)
         .map_err(RaTlsError::Verify)?;
     Ok(RaTlsPeer::assertion(verified, binding))
 }
@@ -259,13 +260,14 @@ fn not_stated(expectations: &Expectations) -> Vec<Reason> {
     asked
         .into_iter()
         .filter(|(_, asked)| *asked)
-        .map(|(claim, _)| Reason {
-            code: "ra-tls.not-stated".into(),
-            rung: "model".to_owned(),
-            claim: claim.to_owned(),
-            expected: "a value to compare".to_owned(),
-            got: "a certificate does not say".to_owned(),
-            remedy: "ask the attestation endpoint, at level channel".to_owned(),
+        .map(|(claim, _)| {
+            Reason::new(
+                "ra-tls.not-stated",
+                "model",
+                claim,
+                ("a value to compare", "a certificate does not say"),
+                "ask the attestation endpoint, at level channel",
+            )
         })
         .collect()
 }
@@ -279,14 +281,7 @@ impl RaTlsError {
         const ISSUER: &str = "connect to a peer that issues RA-TLS certificates of this version, \
                               without a TLS proxy between";
         let one = |code: &'static str, expected: String, got: String, remedy: &str| {
-            vec![Reason {
-                code: code.into(),
-                rung: "ra-tls".to_owned(),
-                claim: "certificate".to_owned(),
-                expected,
-                got,
-                remedy: remedy.to_owned(),
-            }]
+            vec![Reason::new(code, "ra-tls", "certificate", (expected, got), remedy)]
         };
         let bytes = |limit: usize| format!("at most {limit} bytes");
         match self {

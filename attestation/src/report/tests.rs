@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::endorsement::EndorsementBundle;
+use crate::verifier::TrustAnchors;
 
 const NOW: u64 = 1_800_000_000;
 const SPKI: [u8; 32] = [1; 32];
@@ -63,11 +65,13 @@ fn verified(
     let bundle = tee().endorsement_bundle(NOW, &[]).to_string();
     let bundle = EndorsementBundle::parse(bundle.as_bytes()).unwrap();
     let anchors = TrustAnchors::vendor().with_insecure_extra_root(tee().root_der()).unwrap();
-    verify_report(report, &nonce(), SPKI, exporter, &bundle, &anchors, UnixTime(NOW))
+    let trust = PeerTrust::strict(bundle, anchors);
+    verify_report(report, &nonce(), SPKI, exporter, &trust, UnixTime(NOW))
 }
 
 fn is_other_report_data(result: &Result<VerifiedReport, ReportError>) -> bool {
-    matches!(result, Err(ReportError::Verify(VerifyError::ReportData { .. })))
+    let Err(ReportError::Verify { source, .. }) = result else { return false };
+    matches!(**source, VerifyError::ReportData { .. })
 }
 
 #[test]
@@ -176,9 +180,14 @@ fn a_report_from_an_unknown_root_is_refused() {
     let bundle = tee().endorsement_bundle(NOW, &[]).to_string();
     let bundle = EndorsementBundle::parse(bundle.as_bytes()).unwrap();
     let report = report(ChannelBinding::Certificate);
-    let vendor = TrustAnchors::vendor();
-    let refused = verify_report(&report, &nonce(), SPKI, None, &bundle, &vendor, UnixTime(NOW));
-    assert!(matches!(refused, Err(ReportError::Verify(VerifyError::PckChain { .. }))));
+    let vendor = PeerTrust::strict(bundle, TrustAnchors::vendor());
+    let refused = verify_report(&report, &nonce(), SPKI, None, &vendor, UnixTime(NOW));
+    let Err(ReportError::Verify { source, told }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, VerifyError::PckChain { .. }), "{source:?}");
+    // A caller reads all that is wrong: nothing of it leads to the vendor's root.
+    let codes: Vec<&str> = told.iter().map(|reason| reason.code.as_ref()).collect();
+    assert_eq!(codes[0], "tdx.pck-chain");
+    assert!(codes.contains(&"tdx.tcb-info.signer") && codes.contains(&"tdx.qe-identity.signer"));
 }
 
 #[test]
@@ -188,7 +197,7 @@ fn a_debuggable_td_is_refused() {
     let profile = TdProfile::default().with_faults(&[Fault::DebugTd]);
     let mut debug = good;
     debug.evidence = tee().primary_evidence(&profile, data.0, &[]);
-    let Err(ReportError::Verify(error)) = verified(&debug, None) else {
+    let Err(ReportError::Verify { source: error, .. }) = verified(&debug, None) else {
         panic!("a debuggable TD was accepted");
     };
     assert_eq!(error.rung(), "T9");

@@ -3,6 +3,7 @@
 //! `Display` says what happened at this level; [`VerifyError::reasons`] says it for the model owner,
 //! with what was expected, what was there and what to do.
 
+use crate::binding::ReportData;
 use crate::claims::{AnchorUsed, Fmspc, Measurement, TdAttributes, Xfam};
 use crate::evidence::EvidenceError;
 use crate::reason::Reason;
@@ -204,10 +205,10 @@ pub enum VerifyError {
     /// T18: the TEE signed other report data than this Verifier expected.
     #[error("report data differ from what was expected")]
     ReportData {
-        /// What the Verifier expected, hex.
-        expected: String,
-        /// What the quote carries, hex.
-        got: String,
+        /// What the Verifier expected.
+        expected: Box<ReportData>,
+        /// What the quote carries.
+        got: Box<ReportData>,
     },
 }
 
@@ -274,9 +275,6 @@ impl VerifyError {
     /// The refusal as [`Reason`]s for the owner. Never empty.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
-        match self {
-            Self::Evidence(error) => error.reasons(),
-            _ => vec![self.reason()],
-        }
+        vec![self.reason()]
     }
 }

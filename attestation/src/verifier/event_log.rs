@@ -58,14 +58,7 @@ impl EventLogRefusal {
                 replayed.to_string(),
             ),
         };
-        Reason {
-            code: code.into(),
-            rung: "T13".to_owned(),
-            claim,
-            expected,
-            got,
-            remedy: RECOLLECT.to_owned(),
-        }
+        Reason::new(code, "T13", claim, (expected, got), RECOLLECT)
     }
 }
 

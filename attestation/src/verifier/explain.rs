@@ -12,8 +12,7 @@ use crate::endorsement::EndorsementBundle;
 use crate::evidence::Evidence;
 use crate::reason::Reason;
 use crate::unix_time::UnixTime;
-use crate::verifier::azure::AzureError;
-use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions, replay_with};
+use crate::verifier::{SnpError, TrustAnchors, VerifyError, VerifyOptions, azure, replay_with};
 
 /// Every reason against Evidence that was refused: the refusal's own, then each other rung that
 /// fails, in the order of the ladder, then the report data when they differ.
@@ -57,16 +56,18 @@ pub fn explain_with(
 
 /// The report data as a reason, when they are not the expected ones.
 fn other_report_data(evidence: &Evidence, expected: &ReportData) -> Option<Reason> {
-    let got = evidence.report_data();
-    if bool::from(got.0.ct_eq(&expected.0)) {
-        return None;
+    let differ = |got: &ReportData| !bool::from(got.0.ct_eq(&expected.0));
+    let boxed = |got| (Box::new(*expected), Box::new(got));
+    match (evidence, evidence.report_data()) {
+        (Evidence::Azure(azure), _) => azure::other_report_data(azure, expected),
+        (Evidence::Tdx(_), got) if differ(&got) => {
+            let (expected, got) = boxed(got);
+            Some(VerifyError::ReportData { expected, got }.reason())
+        }
+        (Evidence::Snp(_), got) if differ(&got) => {
+            let (expected, got) = boxed(got);
+            Some(SnpError::ReportData { expected, got }.reason())
+        }
+        (Evidence::Tdx(_) | Evidence::Snp(_), _) => None,
     }
-    let (expected, got) = (hex::encode(expected.0), hex::encode(got.0));
-    let refusal = match evidence {
-        Evidence::Tdx(_) => VerifyError::ReportData { expected, got },
-        Evidence::Azure(_) => VerifyError::Azure(AzureError::ReportData { expected, got }),
-        // Its ladder tells it under a code of its own, when that is what refused.
-        Evidence::Snp(_) => return None,
-    };
-    Some(refusal.reason())
 }

@@ -20,7 +20,7 @@ pub struct Ladder {
 /// One rung and what came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RungOutcome {
-    /// `T1` to `T18`; `SPEC.md` describes each.
+    /// `T1` to `T18`, `S1` to `S18`, `A1` to `A5`; `SPEC.md` describes each.
     pub id: &'static str,
     /// What the rung checks, as one line.
     pub title: &'static str,
@@ -41,8 +41,55 @@ pub enum Outcome {
     Waived(Reason),
     /// Not checked, because an earlier rung failed that this one stands on.
     NotReached,
-    /// Not a question for this climb, and why.
-    NotApplicable(String),
+    /// Not for a climb to decide, and not decided yet: whose question it is.
+    LeftTo(LeftTo),
+    /// No question for this Evidence, and why.
+    NotApplicable(NotApplicable),
+}
+
+/// Who decides a rung that a climb of the Verifier leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftTo {
+    /// Whoever sent a Challenge: only they know what the report data should be. Stored Evidence has
+    /// none, so nothing can show that it is fresh.
+    Challenge,
+    /// The appraisal, under a policy and its Reference Values.
+    Appraisal,
+}
+
+impl fmt::Display for LeftTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Challenge => "left to the challenge: stored Evidence can't prove freshness",
+            Self::Appraisal => "left to the appraisal",
+        })
+    }
+}
+
+/// Why a rung is no question for this Evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotApplicable {
+    /// T13: no event log came with the quote.
+    NoEventLog,
+    /// T18, S18 under a vTPM: rung A1 compares the hardware's report data with the var-data.
+    ComparedByA1,
+    /// A3: Evidence of version 1 does not state the hardware's challenge.
+    NotStatedInVersion1,
+    /// A rung of the appraisal, where a policy in Rego was asked alone.
+    RegoAlone,
+}
+
+impl fmt::Display for NotApplicable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoEventLog => "no event log came with the quote",
+            Self::ComparedByA1 => "rung A1 compares them with the var-data",
+            Self::NotStatedInVersion1 => "version 1 does not state it",
+            Self::RegoAlone => "a policy in Rego was asked alone",
+        })
+    }
 }
 
 impl Ladder {
@@ -66,13 +113,56 @@ impl Ladder {
     }
 
     /// Whether no rung failed and none was left out for a failure. [`waived`](Self::waived) ones
-    /// count as passed, as they do in the Verifier under the same options.
+    /// count as passed, as they do in the Verifier under the same options. So do those that are left
+    /// to somebody else: this is about the climb.
     #[must_use]
     pub fn all_passed(&self) -> bool {
         self.rungs.iter().all(|rung| match rung.outcome {
-            Outcome::Passed | Outcome::Waived(_) | Outcome::NotApplicable(_) => true,
+            Outcome::Passed
+            | Outcome::Waived(_)
+            | Outcome::LeftTo(_)
+            | Outcome::NotApplicable(_) => true,
             Outcome::Failed(_) | Outcome::NotReached => false,
         })
+    }
+
+    /// Enters what came of the comparison with a Challenge: `refusal` is the first reason of whoever
+    /// compared, `None` where everything was as expected.
+    ///
+    /// For the picture only. The proof is the value that the comparison gave, not this record.
+    pub fn settle_challenge(&mut self, refusal: Option<&Reason>) {
+        let sound = self.all_passed();
+        self.settle(LeftTo::Challenge, || match refusal {
+            None => Outcome::Passed,
+            // When another rung refused, nobody got as far as the report data.
+            Some(_) if !sound => Outcome::NotReached,
+            Some(reason) => Outcome::Failed(reason.clone()),
+        });
+    }
+
+    /// Enters what an appraisal under typed rules said: `reasons` are all that it had against the
+    /// claims. A rung with a reason is failed, the Verifier's own included (a TCB status that no policy
+    /// accepts stands at T8); what was left to the appraisal and has none is passed.
+    ///
+    /// For the picture only, as [`settle_challenge`](Self::settle_challenge).
+    pub fn settle_appraisal(&mut self, reasons: &[Reason]) {
+        self.settle(LeftTo::Appraisal, || Outcome::Passed);
+        for rung in &mut self.rungs {
+            if let Some(reason) = reasons.iter().find(|reason| reason.rung == rung.id) {
+                rung.outcome = Outcome::Failed(reason.clone());
+            }
+        }
+    }
+
+    /// Enters that nobody asked typed rules: a policy in Rego was asked alone.
+    pub fn settle_rego_alone(&mut self) {
+        self.settle(LeftTo::Appraisal, || Outcome::NotApplicable(NotApplicable::RegoAlone));
+    }
+
+    fn settle(&mut self, left_to: LeftTo, outcome: impl Fn() -> Outcome) {
+        for rung in self.rungs.iter_mut().filter(|rung| rung.outcome == Outcome::LeftTo(left_to)) {
+            rung.outcome = outcome();
+        }
     }
 
     /// The reasons of rungs that were let through by an insecure option. Not empty means: say so.
@@ -85,6 +175,7 @@ impl Ladder {
                 Outcome::Passed
                 | Outcome::Failed(_)
                 | Outcome::NotReached
+                | Outcome::LeftTo(_)
                 | Outcome::NotApplicable(_) => None,
             })
             .collect()
@@ -100,6 +191,7 @@ impl Ladder {
                 Outcome::Passed
                 | Outcome::Waived(_)
                 | Outcome::NotReached
+                | Outcome::LeftTo(_)
                 | Outcome::NotApplicable(_) => None,
             })
             .collect()
@@ -120,6 +212,7 @@ impl fmt::Display for RungOutcome {
                 reason.expected, reason.got
             ),
             Outcome::NotReached => write!(f, "· {id} {title}: not reached"),
+            Outcome::LeftTo(whom) => write!(f, "– {id} {title}: {whom}"),
             Outcome::NotApplicable(why) => write!(f, "– {id} {title}: {why}"),
         }
     }

@@ -21,6 +21,7 @@ pub mod event_log;
 mod explain;
 pub mod ladder;
 pub mod nvidia_gpu;
+mod options;
 mod profile;
 mod refusal;
 pub mod signature_cache;
@@ -33,56 +34,15 @@ pub use azure::AzureError;
 pub use error::{Document, VerifyError};
 pub use event_log::EventLogRefusal;
 pub use explain::{explain, explain_with};
-pub use ladder::{Ladder, Outcome, RungOutcome};
-pub use nvidia_gpu::{GpuError, verify_gpu};
+pub use ladder::{Ladder, LeftTo, NotApplicable, Outcome, RungOutcome};
+pub use nvidia_gpu::{GpuError, explain_gpu, verify_gpu};
+pub use options::{AmdRevocation, DebugGuests, Loosened, ParavisorTds, VerifyOptions};
 pub use signature_cache::SignatureCache;
 pub use snp::{Firmware, SnpError};
 pub(crate) use tdx::platform as tdx_platform;
 pub use verified::Verified;
 
-/// What may be loosened. The default loosens nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VerifyOptions {
-    /// What to do with a guest that the host can read.
-    pub debug_guests: DebugGuests,
-    /// What to do with TDs whose attributes a paravisor leaves at zero.
-    pub paravisor_tds: ParavisorTds,
-    /// What to do where AMD's revocation list is not at hand.
-    pub amd_revocation: AmdRevocation,
-}
-
-/// What to do with a TD that runs without SEPT_VE_DISABLE, as Azure's do under their paravisor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ParavisorTds {
-    /// Refuse it at rung T9.
-    #[default]
-    Refuse,
-    /// Let a TD with TD_ATTRIBUTES of zero through. The paravisor then decides what a #VE on a page
-    /// that the host took away does, and its measurement (MRTD) must be one that the owner knows.
-    InsecureAccept,
-}
-
-/// What to do about AMD's revocation list (rung S5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AmdRevocation {
-    /// No list, or one that is not current, is a refusal.
-    #[default]
-    Require,
-    /// Go on without a list. A revoked intermediate key would not be noticed. A list that is at hand
-    /// is looked at all the same.
-    InsecureWaive,
-}
-
-/// What to do with a debuggable guest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DebugGuests {
-    /// Refuse it at rung T9.
-    #[default]
-    Refuse,
-    /// Let it through to the appraisal, where only `insecure_allow_debug` accepts it. Anybody who
-    /// runs the host then reads whatever is released to it.
-    InsecureLeaveToAppraisal,
-}
+use signature_cache::Signatures;
 
 /// Verifies Evidence, strictly. See [`verify_with`].
 ///
@@ -117,16 +77,8 @@ pub fn verify_with(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Result<Verified<Claims>, VerifyError> {
-    match evidence {
-        Evidence::Tdx(tdx) => tdx::verify(tdx, endorsements, anchors, expected, now, options)
-            .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims)))),
-        Evidence::Snp(snp) => snp::verify(snp, endorsements, anchors, expected, now, options)
-            .map(|claims| Verified::assertion(Claims::Snp(Box::new(claims)))),
-        Evidence::Azure(azure) => {
-            azure::verify(azure, endorsements, anchors, expected, now, options)
-                .map(Verified::assertion)
-        }
-    }
+    let signatures = Signatures::default();
+    climb(evidence, expected, Grounds { endorsements, anchors, now, options: *options, signatures })
 }
 
 /// As [`verify_with`], with a memory of good signatures: the vendor's certificates, lists and documents
@@ -145,20 +97,31 @@ pub fn verify_cached(
     options: &VerifyOptions,
     cache: &SignatureCache,
 ) -> Result<Verified<Claims>, VerifyError> {
-    match evidence {
-        Evidence::Tdx(tdx) => {
-            tdx::verify_cached(tdx, endorsements, anchors, expected, now, options, cache)
-                .map(|claims| Verified::assertion(Claims::Tdx(Box::new(claims))))
-        }
-        Evidence::Azure(azure) => {
-            azure::verify_cached(azure, endorsements, anchors, expected, now, options, cache)
-                .map(Verified::assertion)
-        }
-        Evidence::Snp(snp) => {
-            snp::verify_cached(snp, endorsements, anchors, expected, now, options, cache)
-                .map(|claims| Verified::assertion(Claims::Snp(Box::new(claims))))
-        }
-    }
+    let signatures = Signatures::with(cache);
+    climb(evidence, expected, Grounds { endorsements, anchors, now, options: *options, signatures })
+}
+
+/// What a verification looks at besides the Evidence and the expected report data. All of it is the
+/// Verifier's own.
+struct Grounds<'a> {
+    endorsements: &'a EndorsementBundle,
+    anchors: &'a TrustAnchors,
+    now: UnixTime,
+    options: VerifyOptions,
+    signatures: Signatures<'a>,
+}
+
+fn climb(
+    evidence: &Evidence,
+    expected: &ReportData,
+    grounds: Grounds<'_>,
+) -> Result<Verified<Claims>, VerifyError> {
+    let claims = match evidence {
+        Evidence::Tdx(tdx) => Claims::Tdx(Box::new(tdx::verify(tdx, expected, grounds)?)),
+        Evidence::Snp(snp) => Claims::Snp(Box::new(snp::verify(snp, expected, grounds)?)),
+        Evidence::Azure(azure) => azure::verify(azure, expected, grounds)?,
+    };
+    Ok(Verified::assertion(claims))
 }
 
 /// Climbs every rung, strictly, and records each outcome. See [`replay_with`].
@@ -173,8 +136,9 @@ pub fn replay(
 }
 
 /// Climbs every rung and records each outcome, for stored Evidence and for people. The rung of the
-/// report data is not applicable: a file has no challenge. What the options let through is recorded
-/// as [`Waived`](Outcome::Waived), with the reason that was overruled.
+/// report data is [left to the Challenge](LeftTo::Challenge), those of the policy to the
+/// [appraisal](LeftTo::Appraisal). What the options let through is recorded as
+/// [`Waived`](Outcome::Waived), with the reason that was overruled.
 #[must_use]
 pub fn replay_with(
     evidence: &Evidence,
@@ -183,9 +147,11 @@ pub fn replay_with(
     now: UnixTime,
     options: &VerifyOptions,
 ) -> Ladder {
+    let signatures = Signatures::default();
+    let grounds = Grounds { endorsements, anchors, now, options: *options, signatures };
     match evidence {
-        Evidence::Tdx(tdx) => tdx::replay(tdx, endorsements, anchors, now, options),
-        Evidence::Snp(snp) => snp::replay(snp, endorsements, anchors, now, options),
-        Evidence::Azure(azure) => azure::replay(azure, endorsements, anchors, now, options),
+        Evidence::Tdx(tdx) => tdx::replay(tdx, grounds),
+        Evidence::Snp(snp) => snp::replay(snp, grounds),
+        Evidence::Azure(azure) => azure::replay(azure, grounds),
     }
 }

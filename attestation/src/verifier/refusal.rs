@@ -2,6 +2,7 @@
 //!
 //! One arm for each variant of [`VerifyError`]; codes are stable and listed in `SPEC.md`.
 
+use crate::binding::BindingForm;
 use crate::claims::{AnchorUsed, Fmspc};
 use crate::reason::Reason;
 use crate::verifier::chain::{ChainError, RevocationError};
@@ -36,33 +37,11 @@ fn told(
 impl VerifyError {
     /// The refusal as one [`Reason`].
     pub(in crate::verifier) fn reason(&self) -> Reason {
-        match self {
+        let Told { code, claim, expected, got, remedy } = match self {
+            Self::Evidence(error) => return error.reason(),
             Self::Snp(error) => return error.reason(),
             Self::Azure(error) => return error.reason(),
             Self::EventLog(refusal) => return refusal.reason(),
-            _ => {}
-        }
-        let Told { code, claim, expected, got, remedy } = self.told();
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim,
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
-    }
-
-    fn told(&self) -> Told {
-        match self {
-            Self::Evidence(error) => {
-                let got = error.to_string();
-                told("evidence.malformed", "evidence", "a TDX quote", got, RECOLLECT)
-            }
-            // Told by their own types, see `reason`.
-            Self::Snp(_) | Self::Azure(_) | Self::EventLog(_) => {
-                told("evidence.refused", "evidence", "sound Evidence", self.to_string(), RECOLLECT)
-            }
             Self::QeVendor { got } => told(
                 "tdx.quote.qe-vendor",
                 "QE vendor id",
@@ -204,10 +183,32 @@ impl VerifyError {
             Self::ReportData { expected, got } => told(
                 "tdx.report-data",
                 "report data",
-                expected,
-                got,
-                "ask for new Evidence over a new challenge; if it happens again, somebody answers with Evidence made for another purpose",
+                told_binding(&expected.0),
+                told_binding(&got.0),
+                binding_remedy(&expected.0, &got.0),
             ),
+        };
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
+    }
+}
+
+/// Report data with the binding that their form shows, so that a reader sees at once whether this is an
+/// old answer or one that was made for something else.
+pub(in crate::verifier) fn told_binding(bytes: &[u8]) -> String {
+    format!("{} ({})", hex::encode(bytes), BindingForm::of(bytes))
+}
+
+/// What to do about report data that differ.
+pub(in crate::verifier) fn binding_remedy(expected: &[u8], got: &[u8]) -> &'static str {
+    match (BindingForm::of(expected), BindingForm::of(got)) {
+        (_, BindingForm::Unbound) => {
+            "let the attester hand the report data of this challenge to the hardware; it handed none"
+        }
+        (expected, got) if expected == got => {
+            "ask for new Evidence over a new challenge: this answers another one (an old answer, a relayed one, or one over another key)"
+        }
+        _ => {
+            "ask for Evidence for this purpose: this was made for another (key release, attestation endpoint and RA-TLS never satisfy each other)"
         }
     }
 }

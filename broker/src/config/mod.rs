@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adyton_attestation::ParavisorTds;
+use adyton_attestation::{AmdRevocation, ParavisorTds, VerifyOptions};
 use rustls_pki_types::ServerName;
 
 use crate::ear::TokenKeySource;
@@ -51,8 +51,8 @@ pub struct BrokerConfig {
     pub fetch: FetchConfig,
     /// Roots that are trusted beside the vendors'. Their holders can forge any Evidence.
     pub insecure_extra_roots: Vec<PathBuf>,
-    /// What to do with TDs that run without SEPT_VE_DISABLE, as Azure's do.
-    pub insecure_paravisor_tds: ParavisorTds,
+    /// What the Verifier lets through that it would refuse, by keys that begin with `insecure_`.
+    pub verify_options: VerifyOptions,
     /// Bounds on RCAR sessions.
     pub session: SessionLimits,
     /// Bounds on connections and requests.
@@ -209,10 +209,7 @@ impl Reader<'_> {
         let endorsement_bundle_files = self.files("endorsements.bundle_files");
         let fetch = self.fetch(&state_dir);
         let insecure_extra_roots = self.files("verifier.insecure_extra_roots");
-        let insecure_paravisor_tds = match self.text("verifier.insecure_paravisor_tds").as_str() {
-            "accept" => ParavisorTds::InsecureAccept,
-            _ => ParavisorTds::Refuse,
-        };
+        let verify_options = self.verify_options();
         let session = SessionLimits {
             timeout: Duration::from_secs(self.number("session.timeout_seconds")),
             max_challenges: self.count("session.max_challenges"),
@@ -247,7 +244,7 @@ impl Reader<'_> {
             endorsement_bundle_files,
             fetch,
             insecure_extra_roots,
-            insecure_paravisor_tds,
+            verify_options,
             session,
             limits,
             decisions_kept,
@@ -255,6 +252,21 @@ impl Reader<'_> {
             log_level,
             effective: BTreeMap::new(),
         })
+    }
+
+    /// What the operator loosened. A word that is not of its setting was refused with its layer.
+    fn verify_options(&self) -> VerifyOptions {
+        VerifyOptions {
+            paravisor_tds: match self.text("verifier.insecure_paravisor_tds").as_str() {
+                "accept" => ParavisorTds::InsecureAccept,
+                _ => ParavisorTds::Refuse,
+            },
+            amd_revocation: match self.text("verifier.insecure_amd_revocation").as_str() {
+                "waive" => AmdRevocation::InsecureWaive,
+                _ => AmdRevocation::Require,
+            },
+            ..VerifyOptions::default()
+        }
     }
 
     fn server_names(&mut self) -> Vec<String> {

@@ -174,6 +174,13 @@ pub const SETTINGS: &[Setting] = &[
          decides what that does. A key's policy has to accept them, too",
     ),
     setting(
+        "verifier.insecure_amd_revocation",
+        Kind::Word(&["require", "waive"]),
+        "require",
+        "AMD's revocation lists, where none can be had; waived, a revoked ASK or ASVK is not noticed. A \
+         key's policy has to accept that, too",
+    ),
+    setting(
         "session.timeout_seconds",
         Kind::Number { min: 1, max: 3600 },
         "300",

@@ -15,15 +15,25 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.admin.token, token);
     assert_eq!(config.admin.client_certificates, ClientCertificates::Off);
     assert!(config.insecure_extra_roots.is_empty());
-    assert_eq!(config.insecure_paravisor_tds, ParavisorTds::Refuse);
+    assert_eq!(config.verify_options.loosened(), []);
+}
+
+#[test]
+fn amds_lists_are_waived_by_one_word_alone() {
+    let set = |word: &str| load(&format!("[verifier]\ninsecure_amd_revocation = {word:?}\n"));
+    let waiving = set("waive").expect("a word of the setting").verify_options;
+    assert_eq!(waiving.amd_revocation, AmdRevocation::InsecureWaive);
+    assert_eq!(set("require").expect("a word").verify_options.loosened(), []);
+    let findings = set("true").expect_err("no word of the setting");
+    assert!(findings[0].step.contains("`verifier.insecure_amd_revocation`"), "{findings:?}");
 }
 
 #[test]
 fn tds_of_a_paravisor_are_accepted_by_one_word_alone() {
     let set = |word: &str| load(&format!("[verifier]\ninsecure_paravisor_tds = {word:?}\n"));
     let accepting = set("accept").expect("a word of the setting");
-    assert_eq!(accepting.insecure_paravisor_tds, ParavisorTds::InsecureAccept);
-    assert_eq!(set("refuse").expect("a word").insecure_paravisor_tds, ParavisorTds::Refuse);
+    assert_eq!(accepting.verify_options.paravisor_tds, ParavisorTds::InsecureAccept);
+    assert_eq!(set("refuse").expect("a word").verify_options.paravisor_tds, ParavisorTds::Refuse);
     let findings = set("yes").expect_err("no word of the setting");
     assert!(findings[0].step.contains("`verifier.insecure_paravisor_tds`"), "{findings:?}");
 }

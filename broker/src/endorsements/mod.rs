@@ -37,7 +37,7 @@ pub use files::{BundleFileError, BundleFiles};
 use crate::respond::Chain;
 
 /// What a guest may wait before it comes again, when nothing better is known.
-const RETRY: Duration = Duration::from_secs(10);
+pub const RETRY: Duration = Duration::from_secs(10);
 
 /// What a verification needs and the bundle files do not have.
 #[derive(Debug)]
@@ -62,13 +62,14 @@ pub struct Unavailable {
 impl Unavailable {
     /// One reason per statement, for the owner. A guest sees the code.
     pub fn reasons(&self) -> Vec<Reason> {
-        let reason = |error: &Arc<FetchError>| Reason {
-            code: "endorsements.unavailable".into(),
-            rung: "endorsements".to_owned(),
-            claim: error.statement.to_string(),
-            expected: format!("an answer from {}", error.url),
-            got: Chain(&error.cause).to_string(),
-            remedy: error.cause.remedy().to_owned(),
+        let reason = |error: &Arc<FetchError>| {
+            Reason::new(
+                "endorsements.unavailable",
+                "endorsements",
+                error.statement.to_string(),
+                (format!("an answer from {}", error.url), Chain(&error.cause).to_string()),
+                error.cause.remedy(),
+            )
         };
         self.errors.iter().map(reason).collect()
     }

@@ -20,7 +20,8 @@ use adyton_attestation::rcar::{
     server,
 };
 use adyton_attestation::{
-    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain_with, verify_cached, verify_gpu,
+    Claims, EndorsementBundle, Reason, UnixTime, Verified, explain_gpu, explain_with,
+    verify_cached, verify_gpu,
 };
 
 use super::init_data::refuse_unmeasured;
@@ -28,7 +29,7 @@ use super::reason;
 use crate::audit::{AuditEntry, AuditEvent};
 use crate::broker::{Broker, now};
 use crate::decision::{DecisionId, Denied, KeyRequest, appraise_and_decide, claims_json};
-use crate::endorsements::{Plan, Unavailable};
+use crate::endorsements::{Plan, RETRY, Unavailable};
 use crate::journal::{DecisionRecord, Listed, Outcome};
 use crate::keystore::WhichEpoch;
 use crate::respond::{Chain, KbsRefusal};
@@ -127,10 +128,19 @@ pub async fn endorse(broker: &Broker, answered: Answered) -> Result<Endorsed, Un
 
 /// Records that there is no verdict, for the lack of Endorsements.
 pub fn without_endorsements(broker: &Broker, peer: &str, error: &Unavailable) -> KbsRefusal {
+    refuse_for_now(broker, peer, error.reasons(), error.retry_after())
+}
+
+/// No verdict, because a vendor's statement is missing: the guest is asked to come again.
+fn refuse_for_now(
+    broker: &Broker,
+    peer: &str,
+    reasons: Vec<Reason>,
+    retry_after: Duration,
+) -> KbsRefusal {
     let Some(decision) = DecisionId::fresh() else {
         return KbsRefusal::Unavailable;
     };
-    let reasons = error.reasons();
     for reason in &reasons {
         tracing::warn!(
             decision = %decision,
@@ -143,7 +153,7 @@ pub fn without_endorsements(broker: &Broker, peer: &str, error: &Unavailable) ->
     }
     let record = record_of(&decision, peer, Outcome::EvidenceRefused, reasons.clone());
     write_refusal(broker, &record);
-    let retry_after = error.retry_after().as_secs();
+    let retry_after = retry_after.as_secs();
     KbsRefusal::EndorsementsUnavailable { decision, reasons, retry_after }
 }
 
@@ -166,18 +176,26 @@ pub fn conclude(
     let (anchors, at) = (&broker.trusted.anchors, now());
     let options = &broker.trusted.options;
     let cache = &broker.trusted.signatures;
+    // The owner reads all that is wrong with guest and devices; the guest gets codes.
+    let mut told = Vec::new();
     let verified = verify_cached(&evidence, &endorsements, anchors, &expected, at, options, cache)
         .map_err(|error| {
-            // The owner reads all that is wrong with it; the guest gets codes.
-            let told =
-                explain_with(&error, &evidence, &endorsements, anchors, &expected, at, options);
-            refuse(told)
-        })?;
-    let devices = devices
-        .iter()
-        .map(|device| verify_gpu(device, anchors, &device_nonce, at))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| refuse(vec![error.reason()]))?;
+            told = explain_with(&error, &evidence, &endorsements, anchors, &expected, at, options);
+        });
+    let mut verified_devices = Vec::new();
+    for device in &devices {
+        match verify_gpu(device, anchors, &device_nonce, at) {
+            Ok(device) => verified_devices.push(device),
+            Err(error) => told.extend(explain_gpu(&error, device, anchors, &device_nonce, at)),
+        }
+    }
+    let verified = match verified {
+        Ok(verified) if told.is_empty() => verified,
+        _ if told.iter().all(Reason::lacks_endorsements) => {
+            return Err(refuse_for_now(broker, peer, told, RETRY));
+        }
+        _ => return Err(refuse(told)),
+    };
     // 4.
     let init_data_digest = match &init_data {
         Some(sent) => {
@@ -201,6 +219,7 @@ pub fn conclude(
     let id = SessionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     let annotated = annotated_evidence(verified.get(), &binding);
     let verified = Some(verified).into();
+    let devices = verified_devices;
     let session = AttestedSession { verified, annotated, devices, tee_key, expires };
     broker.sessions.keep(&id, &token, session, at);
     Ok(WithCookie { body: AttestResponse { token }, id, expires: wall_expires })

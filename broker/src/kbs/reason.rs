@@ -45,13 +45,7 @@ pub fn of_message(error: &RcarError) -> Vec<Reason> {
             "init-data",
             "send the init-data document as it was measured, or none",
         ),
-        RcarError::Evidence(source) => {
-            let reasons = source.reasons();
-            if !reasons.is_empty() {
-                return reasons;
-            }
-            ("rcar.evidence", "primary_evidence", "send evidence in the form of its TEE")
-        }
+        RcarError::Evidence(source) => return source.reasons(),
     };
     let got = Chain(error).to_string().chars().take(MAX_REPEATED).collect();
     vec![protocol(code, claim, "a message that KBS protocol 0.4.0 fixes", got, remedy)]
@@ -93,12 +87,5 @@ pub fn of_unknown_key(uri: &str) -> Reason {
 }
 
 fn protocol(code: &'static str, claim: &str, expected: &str, got: String, remedy: &str) -> Reason {
-    Reason {
-        code: code.into(),
-        rung: "protocol".to_owned(),
-        claim: claim.to_owned(),
-        expected: expected.to_owned(),
-        got,
-        remedy: remedy.to_owned(),
-    }
+    Reason::new(code, "protocol", claim, (expected, got), remedy)
 }

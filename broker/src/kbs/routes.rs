@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adyton_attestation::ParavisorTds;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -137,16 +136,12 @@ pub(super) async fn healthz(
         return status.into_response();
     }
     let roots = broker.trusted.anchors.insecure_extra_roots();
-    let paravisor_tds = match broker.trusted.options.paravisor_tds {
-        ParavisorTds::Refuse => None,
-        ParavisorTds::InsecureAccept => {
-            Some("insecure_paravisor_tds: the host can inject #VE into accepted TDs".to_owned())
-        }
-    };
+    let loosened = broker.trusted.options.loosened().into_iter();
+    let loosened = loosened.map(|what| format!("{}: {}", what.setting(), what.gives_away()));
     let insecure: Vec<String> = roots
         .iter()
         .map(|sha256| format!("insecure_extra_roots: {sha256} can forge any evidence"))
-        .chain(paravisor_tds)
+        .chain(loosened)
         .collect();
     let sessions = broker.sessions.counts(Instant::now());
     let body = json!({

@@ -4,18 +4,19 @@
 //! uses it. What is shown are the dates that the statements state about themselves.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use adyton_attestation::claims::{Fmspc, SnpProduct};
 use adyton_attestation::endorsement::fetch::{
     AmdSigner, BaseUrl, PckCa, Services, Statement, assemble, wanted, wanted_for_fmspc,
 };
 use adyton_attestation::endorsement::{EndorsementItem, Freshness};
-use adyton_attestation::{EndorsementBundle, Evidence, TrustAnchors, UnixTime};
+use adyton_attestation::{EndorsementBundle, Evidence, UnixTime};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::trust::anchors;
+use super::verify::{now, time};
 use crate::console::{Paint, Tone};
 use crate::endorsement_service::EndorsementService;
 use crate::failure::{Exit, Failure};
@@ -57,8 +58,6 @@ Examples:
 const BUNDLE_LIMIT: u64 = 16 * 1024 * 1024;
 /// The longest Evidence file that is read.
 const EVIDENCE_LIMIT: u64 = 2 * 1024 * 1024;
-/// The longest root certificate that is read.
-const ROOT_LIMIT: u64 = 16 * 1024;
 
 /// What to do with Endorsements.
 #[derive(Debug, Subcommand)]
@@ -114,7 +113,7 @@ pub struct ShowArgs {
     /// The bundle
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Judge at this time (RFC 3339) instead of now
+    /// Judge at this time (RFC 3339 or Unix seconds) instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<UnixTime>,
 }
@@ -215,14 +214,7 @@ fn wanted_sets(args: &FetchArgs, at: UnixTime) -> Result<Vec<Vec<Statement>>, Fa
         ]
     }));
     if let Some(path) = &args.evidence {
-        let mut anchors = TrustAnchors::vendor();
-        for root in &args.insecure_extra_root {
-            let bytes = file::read("extra root", root, ROOT_LIMIT)?;
-            anchors = anchors.with_insecure_extra_root(&bytes).map_err(|error| {
-                Failure::because(Exit::Malformed, "anchor.malformed", "the extra root", &error)
-                    .remedy("check the file")
-            })?;
-        }
+        let anchors = anchors(&args.insecure_extra_root)?;
         let bytes = file::read("Evidence", path, EVIDENCE_LIMIT)?;
         let evidence = Evidence::parse_file(&bytes).map_err(|error| {
             Failure::new(Exit::Malformed, "evidence.malformed", "the Evidence can't be read")
@@ -319,17 +311,4 @@ fn product(name: &str) -> Result<SnpProduct, String> {
     let (first, rest) = name.split_at_checked(1).unwrap_or_default();
     SnpProduct::from_certificate(&(first.to_ascii_uppercase() + &rest.to_ascii_lowercase()))
         .ok_or_else(|| "expected milan, genoa (also bergamo, siena) or turin".to_owned())
-}
-
-fn time(text: &str) -> Result<UnixTime, String> {
-    UnixTime::parse_rfc3339(text)
-        .ok_or_else(|| "expected an RFC 3339 timestamp, such as 2027-01-01T00:00:00Z".to_owned())
-}
-
-fn now() -> Result<UnixTime, Failure> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| {
-        Failure::because(Exit::Internal, "clock", "this machine's clock", &error)
-            .remedy("set the clock")
-    })?;
-    Ok(UnixTime(since.as_secs()))
 }

@@ -12,6 +12,7 @@ pub mod reference_values;
 pub mod rules;
 pub mod seal;
 pub mod token;
+pub mod trust;
 pub mod verify;
 
 use adyton_attestation::rcar::ResourcePath;

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use adyton_attestation::appraisal::RegoRules;
 use adyton_attestation::ear::annotated_claims;
+use adyton_attestation::peer::PeerTrust;
 use adyton_attestation::rcar::ResourcePath;
 use adyton_attestation::{
-    AppraisalPolicy, Claims, EndorsementBundle, Evidence, Reason, ReferenceValues, ReleasePolicy,
-    TrustAnchors, UnixTime, Verified, appraise, explain, verify,
+    AppraisalPolicy, Claims, Evidence, Ladder, Reason, ReferenceValues, ReleasePolicy, UnixTime,
+    Verified, appraise, explain_with, verify_with,
 };
 use adyton_rego::{RegoPolicy, Subject, judge};
 use serde_json::Value;
@@ -74,10 +75,8 @@ impl Verdict {
 /// What every verdict rests on besides rules and Evidence.
 #[derive(Debug)]
 pub struct Grounds {
-    /// Endorsements.
-    pub endorsements: EndorsementBundle,
-    /// Roots.
-    pub anchors: TrustAnchors,
+    /// Endorsements, roots, and what is loosened.
+    pub trust: PeerTrust,
     /// Reference Values.
     pub references: Vec<ReferenceValues>,
     /// The time.
@@ -127,17 +126,28 @@ impl Rules {
     /// Verifies recorded Evidence over its own report data, then asks the rules.
     pub fn verdict(&self, evidence: &Evidence, grounds: &Grounds) -> Verdict {
         let expected = evidence.report_data();
-        let (endorsements, anchors) = (&grounds.endorsements, &grounds.anchors);
-        match verify(evidence, endorsements, anchors, &expected, grounds.at) {
-            Ok(verified) => self.judge(verified, &grounds.references, grounds.at),
-            Err(refusal) => Verdict::NotVerified(explain(
-                &refusal,
-                evidence,
-                endorsements,
-                anchors,
-                &expected,
-                grounds.at,
-            )),
+        let (PeerTrust { endorsements, anchors, options }, at) = (&grounds.trust, grounds.at);
+        match verify_with(evidence, endorsements, anchors, &expected, at, options) {
+            Ok(verified) => self.judge(verified, &grounds.references, at),
+            Err(refusal) => {
+                let told =
+                    explain_with(&refusal, evidence, endorsements, anchors, &expected, at, options);
+                Verdict::NotVerified(told)
+            }
+        }
+    }
+
+    /// Enters a verdict into the record of a climb, beside the rungs that were left to the appraisal.
+    pub fn settle(&self, ladder: &mut Ladder, verdict: &Verdict) {
+        match (self, verdict) {
+            // Nobody got as far as the appraisal.
+            (_, Verdict::NotVerified(_)) => {}
+            (Self::Rego { .. }, Verdict::Accepted { .. } | Verdict::Denied(_)) => {
+                ladder.settle_rego_alone();
+            }
+            (Self::Release(_) | Self::Strict, Verdict::Accepted { .. } | Verdict::Denied(_)) => {
+                ladder.settle_appraisal(verdict.reasons());
+            }
         }
     }
 

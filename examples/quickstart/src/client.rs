@@ -141,7 +141,7 @@ impl Trust {
         let reference_values =
             ReferenceValues::parse_toml(&std::fs::read_to_string(reference_values)?)?;
         Ok(Arc::new(Self {
-            peer: PeerTrust { endorsements, anchors },
+            peer: PeerTrust::strict(endorsements, anchors),
             expectations: Expectations::of_software(vec![reference_values]),
         }))
     }

@@ -48,12 +48,12 @@ static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
         vec![CustomExtension::from_oid_content(&EXTENSION_OID, wrapper.clone())];
     let bundle = TEE.endorsement_bundle(NOW, &[]).to_string();
     Genuine {
-        trust: PeerTrust {
-            endorsements: EndorsementBundle::parse(bundle.as_bytes()).expect("a bundle"),
-            anchors: TrustAnchors::vendor()
+        trust: PeerTrust::strict(
+            EndorsementBundle::parse(bundle.as_bytes()).expect("a bundle"),
+            TrustAnchors::vendor()
                 .with_insecure_extra_root(TEE.root_pem().as_bytes())
                 .expect("a root"),
-        },
+        ),
         leaf: params.self_signed(&key).expect("a certificate").der().to_vec(),
         binding,
         wrapper,

@@ -3,7 +3,7 @@
 use crate::appraisal::reference::differing;
 use crate::appraisal::snp::FIRMWARE;
 use crate::appraisal::snp::policy::{GuestRestriction, PlatformProperty};
-use crate::appraisal::{AppraisalPolicy, joined, reason};
+use crate::appraisal::{AppraisalPolicy, joined};
 use crate::claims::SnpClaims;
 use crate::reason::Reason;
 use crate::reference_value::SnpReferenceValues;
@@ -19,7 +19,7 @@ pub(super) fn launch_policy(
     let guest = claims.policy;
     // The Verifier may have let a debuggable guest through, on request.
     if guest.debug_allowed() && !policy.insecure_allow_debug {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.policy.debug",
             "S12",
             "guest policy",
@@ -28,7 +28,7 @@ pub(super) fn launch_policy(
         ));
     }
     if guest.migrate_ma_allowed() {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.policy.migrate-ma",
             "S12",
             "guest policy",
@@ -38,7 +38,7 @@ pub(super) fn launch_policy(
     }
     let (minimum, got) = (policy.snp.minimum_abi, (guest.abi_major(), guest.abi_minor()));
     if got < minimum {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.policy.abi",
             "S12",
             "guest policy",
@@ -68,7 +68,7 @@ pub(super) fn launch_policy(
         if !holds {
             let expected = format!("a policy that demands {}", restriction.as_str());
             let got = format!("one that does not ({:#x})", guest.0);
-            reasons.push(reason(code, "S12", "guest policy", (expected, got), LAUNCH));
+            reasons.push(Reason::new(code, "S12", "guest policy", (expected, got), LAUNCH));
         }
     }
 }
@@ -81,7 +81,7 @@ pub(super) fn privilege_level(
 ) {
     let accepted = &policy.snp.allowed_vmpls;
     if !accepted.contains(&claims.vmpl) {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.vmpl",
             "S13",
             "VMPL",
@@ -98,7 +98,7 @@ pub(super) fn platform(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &m
     // Version 2 has no such bit, so `minimum_report_version` decides about those.
     let can_say = claims.report_version >= 3;
     if policy.snp.require_alias_check && can_say && !machine.alias_check_complete() {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.platform.alias-check",
             "S15",
             "platform",
@@ -123,7 +123,7 @@ pub(super) fn platform(claims: &SnpClaims, policy: &AppraisalPolicy, reasons: &m
             let expected = format!("a machine with {}", property.as_str());
             let got = format!("one without ({:#x})", machine.0);
             let remedy = "change the setting in the host's BIOS";
-            reasons.push(reason(code, "S15", "platform", (expected, got), remedy));
+            reasons.push(Reason::new(code, "S15", "platform", (expected, got), remedy));
         }
     }
 }
@@ -137,7 +137,7 @@ pub(super) fn mitigations(claims: &SnpClaims, policy: &AppraisalPolicy, reasons:
     ] {
         if required & !vector.unwrap_or(0) != 0 {
             let got = vector.map_or("not stated".to_owned(), |vector| format!("{vector:#x}"));
-            reasons.push(reason(
+            reasons.push(Reason::new(
                 code,
                 "S17",
                 claim,
@@ -192,7 +192,7 @@ pub(super) fn against(
     }
     let minimum = policy.snp.minimum_guest_svn.max(set.minimum_guest_svn);
     if claims.guest_svn < minimum {
-        reasons.push(reason(
+        reasons.push(Reason::new(
             "snp.guest-svn",
             "S14",
             "guest SVN",

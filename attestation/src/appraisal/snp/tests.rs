@@ -1,5 +1,5 @@
 use super::*;
-use crate::appraisal::PolicyError;
+use crate::appraisal::{PolicyError, ReleasePolicy};
 use crate::binding::ReportData;
 use crate::claims::{
     AnchorUsed, ChipId, CpuId, FirmwareVersion, GuestPolicy, HostData, KeyInfo, LaunchId,
@@ -177,13 +177,26 @@ fn milan_is_off_by_default_and_the_refusal_says_why() {
 }
 
 #[test]
-fn a_product_without_a_lowest_tcb_is_refused_with_what_the_machine_has() {
-    let mut bare = policy("");
-    bare.snp.minimum_tcb.clear();
-    let reasons = appraise(&sound(), &[set("").into()], &bare, NOW).expect_err("no floor");
-    assert_eq!(reasons.len(), 1);
-    assert_eq!(reasons[0].code, "snp.tcb.no-minimum");
-    assert!(reasons[0].remedy.contains("bootloader 10, tee 0, snp 23, microcode 25"));
+fn a_product_without_a_lowest_tcb_is_refused_with_a_table_that_can_be_pasted() {
+    let turin = SnpTcb { fmc: Some(1), ..sound().reported_tcb };
+    for (product, tcb) in [(SnpProduct::Genoa, sound().reported_tcb), (SnpProduct::Turin, turin)] {
+        let mut claims = sound();
+        claims.product = product;
+        for of_the_report in [&mut claims.reported_tcb, &mut claims.launch_tcb] {
+            *of_the_report = tcb;
+        }
+        let mut bare = policy("");
+        bare.snp.minimum_tcb.clear();
+        let reasons = appraise(&claims, &[set("").into()], &bare, NOW).expect_err("no floor");
+        let [reason] = &reasons[..] else { panic!("{reasons:?}") };
+        assert_eq!(reason.code, "snp.tcb.no-minimum");
+        let (_, table) = reason.remedy.split_once('\n').expect("a table on lines of its own");
+        let text = format!("key = \"kbs:///a/b/c\"\n{table}\n");
+        let pasted = ReleasePolicy::parse_toml(&text).expect("a policy").appraisal.snp.minimum_tcb;
+        assert_eq!(pasted.get(&product).map(|floor| SnpTcb::from(*floor)), Some(tcb));
+        bare.snp.minimum_tcb = pasted;
+        assert_eq!(codes(&claims, set(""), &bare), [""; 0]);
+    }
 }
 
 #[test]

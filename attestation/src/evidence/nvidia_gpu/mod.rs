@@ -110,14 +110,7 @@ impl GpuFormatError {
                 error.to_string(),
             ),
         };
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: RECOLLECT.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), RECOLLECT)
     }
 }
 

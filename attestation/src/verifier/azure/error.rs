@@ -1,6 +1,7 @@
 //! Why a rung of the Azure vTPM ladder refused.
 
 use crate::reason::Reason;
+use crate::verifier::refusal::{binding_remedy, told_binding};
 
 /// A refusal of the Azure vTPM ladder. Every variant belongs to one rung in `SPEC.md`.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +46,10 @@ pub enum AzureError {
     /// A5: the TPM quoted other qualifying data than this Verifier expected.
     #[error("qualifying data of the TPM quote differ from what was expected")]
     ReportData {
-        /// What the Verifier expected, hex.
-        expected: String,
-        /// What the quote carries, hex.
-        got: String,
+        /// What the Verifier expected.
+        expected: Vec<u8>,
+        /// What the quote carries.
+        got: Vec<u8>,
     },
 }
 
@@ -103,17 +104,14 @@ impl AzureError {
                 got.clone(),
                 CHALLENGE,
             ),
-            Self::ReportData { expected, got } => {
-                ("azure.report-data", "extraData", expected.clone(), got.clone(), CHALLENGE)
-            }
+            Self::ReportData { expected, got } => (
+                "azure.report-data",
+                "extraData",
+                told_binding(expected),
+                told_binding(got),
+                binding_remedy(expected, got),
+            ),
         };
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 }

@@ -13,11 +13,10 @@
 
 use crate::binding::ReportData;
 use crate::claims::{AzureClaims, AzureHardwareClaims, Claims, Pcr};
-use crate::endorsement::EndorsementBundle;
 use crate::evidence::AzureEvidence;
 use crate::evidence::azure::{AzureEvidenceVersion, AzureHardware};
-use crate::unix_time::UnixTime;
-use crate::verifier::{SignatureCache, TrustAnchors, VerifyError, VerifyOptions, snp, tdx};
+use crate::reason::Reason;
+use crate::verifier::{Grounds, VerifyError, snp, tdx};
 
 mod error;
 mod replay;
@@ -26,59 +25,34 @@ mod rungs;
 pub use error::AzureError;
 pub(super) use replay::replay;
 
+/// Climbs every rung, the whole ladder of the hardware among them, over the report data of A1.
 pub(super) fn verify(
     evidence: &AzureEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
     expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
-) -> Result<Claims, VerifyError> {
-    climb(evidence, expected, |committed| match evidence.hardware() {
-        AzureHardware::Snp(snp) => snp::verify(snp, endorsements, anchors, committed, now, options)
-            .map(|claims| AzureHardwareClaims::Snp(Box::new(claims))),
-        AzureHardware::Tdx(tdx) => tdx::verify(tdx, endorsements, anchors, committed, now, options)
-            .map(|claims| AzureHardwareClaims::Tdx(Box::new(claims))),
-    })
-}
-
-/// As [`verify`], with a memory of good signatures for the hardware's ladder.
-pub(super) fn verify_cached(
-    evidence: &AzureEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
-    cache: &SignatureCache,
-) -> Result<Claims, VerifyError> {
-    climb(evidence, expected, |committed| match evidence.hardware() {
-        AzureHardware::Snp(snp) => {
-            snp::verify_cached(snp, endorsements, anchors, committed, now, options, cache)
-                .map(|claims| AzureHardwareClaims::Snp(Box::new(claims)))
-        }
-        AzureHardware::Tdx(tdx) => {
-            tdx::verify_cached(tdx, endorsements, anchors, committed, now, options, cache)
-                .map(|claims| AzureHardwareClaims::Tdx(Box::new(claims)))
-        }
-    })
-}
-
-/// All rungs, with the hardware's ladder over the report data that it is given.
-fn climb(
-    evidence: &AzureEvidence,
-    expected: &ReportData,
-    hardware: impl FnOnce(&ReportData) -> Result<AzureHardwareClaims, VerifyError>,
+    grounds: Grounds<'_>,
 ) -> Result<Claims, VerifyError> {
     rungs::var_data(evidence)?;
     //= attestation/SPEC.md#9
     //# A Verifier MUST climb the whole ladder of the hardware under a vTPM.
-    let hardware = hardware(&rungs::commitment(evidence.hcl()))?;
+    let committed = rungs::commitment(evidence.hcl());
+    let hardware = match evidence.hardware() {
+        AzureHardware::Snp(snp) => {
+            AzureHardwareClaims::Snp(Box::new(snp::verify(snp, &committed, grounds)?))
+        }
+        AzureHardware::Tdx(tdx) => {
+            AzureHardwareClaims::Tdx(Box::new(tdx::verify(tdx, &committed, grounds)?))
+        }
+    };
     rungs::quote(evidence)?;
     rungs::user_data(evidence)?;
     // A5, last: only what the TPM signed is worth comparing.
     rungs::report_data(evidence, expected)?;
     Ok(claims(evidence, hardware))
+}
+
+/// A5 by itself, for explanations: the qualifying data as a reason, when they are not the expected ones.
+pub(super) fn other_report_data(evidence: &AzureEvidence, expected: &ReportData) -> Option<Reason> {
+    rungs::report_data(evidence, expected).err().map(|refusal| refusal.reason())
 }
 
 /// What the vTPM says, over what the hardware says.

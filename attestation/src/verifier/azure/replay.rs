@@ -4,35 +4,26 @@
 //! data. Out: a [`Ladder`]. It runs the same rungs and gives no proof.
 
 use crate::claims::{AzureHardwareClaims, Claims};
-use crate::endorsement::EndorsementBundle;
 use crate::evidence::AzureEvidence;
 use crate::evidence::azure::{AzureEvidenceVersion, AzureHardware};
-use crate::unix_time::UnixTime;
 use crate::verifier::azure::{AzureError, claims, rungs};
-use crate::verifier::ladder::{Ladder, Outcome, RungOutcome};
-use crate::verifier::{TrustAnchors, VerifyOptions, snp, tdx};
+use crate::verifier::ladder::{Ladder, LeftTo, NotApplicable, Outcome, RungOutcome};
+use crate::verifier::{Grounds, snp, tdx};
 
 /// Climbs every rung that can be climbed and records each outcome.
-pub(in crate::verifier) fn replay(
-    evidence: &AzureEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    now: UnixTime,
-    options: &VerifyOptions,
-) -> Ladder {
+pub(in crate::verifier) fn replay(evidence: &AzureEvidence, grounds: Grounds<'_>) -> Ladder {
     let hardware = match evidence.hardware() {
-        AzureHardware::Snp(evidence) => snp::replay(evidence, endorsements, anchors, now, options),
-        AzureHardware::Tdx(evidence) => tdx::replay(evidence, endorsements, anchors, now, options),
+        AzureHardware::Snp(evidence) => snp::replay(evidence, grounds),
+        AzureHardware::Tdx(evidence) => tdx::replay(evidence, grounds),
     };
     let mut rungs = vec![rung(
         "A1",
         "hardware's report commits to the var-data",
         outcome(rungs::var_data(evidence)),
     )];
-    let bound_by_a1 = "rung A1 compares them with the var-data";
     rungs.extend(hardware.rungs.into_iter().map(|mut rung| {
         if REPORT_DATA_RUNGS.contains(&rung.id) {
-            rung.outcome = Outcome::NotApplicable(bound_by_a1.to_owned());
+            rung.outcome = Outcome::NotApplicable(NotApplicable::ComparedByA1);
         }
         rung
     }));
@@ -46,13 +37,9 @@ pub(in crate::verifier) fn replay(
         rung(
             "A5",
             "qualifying data are what the Verifier expected",
-            not_applicable("no challenge: stored Evidence can't prove freshness"),
+            Outcome::LeftTo(LeftTo::Challenge),
         ),
-        rung(
-            "A4",
-            "PCRs and paravisor match reference values",
-            not_applicable("decided by the appraisal policy"),
-        ),
+        rung("A4", "PCRs and paravisor match reference values", Outcome::LeftTo(LeftTo::Appraisal)),
     ]);
     let mut ladder = Ladder { rungs, claims: None };
     if ladder.all_passed() {
@@ -77,13 +64,9 @@ fn outcome(checked: Result<(), AzureError>) -> Outcome {
 
 fn user_data(evidence: &AzureEvidence) -> Outcome {
     match evidence.version() {
-        AzureEvidenceVersion::V1 => not_applicable("version 1 does not state it"),
+        AzureEvidenceVersion::V1 => Outcome::NotApplicable(NotApplicable::NotStatedInVersion1),
         AzureEvidenceVersion::V2 => outcome(rungs::user_data(evidence)),
     }
-}
-
-fn not_applicable(why: &str) -> Outcome {
-    Outcome::NotApplicable(why.to_owned())
 }
 
 fn hardware_claims(claims: Claims) -> Option<AzureHardwareClaims> {

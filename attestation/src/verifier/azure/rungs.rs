@@ -108,7 +108,7 @@ pub(super) fn report_data(
     if bool::from(extra_data.as_slice().ct_eq(expected)) {
         return Ok(());
     }
-    Err(AzureError::ReportData { expected: hex::encode(expected), got: hex::encode(extra_data) })
+    Err(AzureError::ReportData { expected: expected.to_vec(), got: extra_data.clone() })
 }
 
 fn selections(selections: &[PcrSelection]) -> String {

@@ -87,10 +87,34 @@ impl DeviceChain {
 
     /// G3: the leaf's key signed request and response.
     pub(super) fn verify_report(&self, report: &MeasurementReport) -> Result<(), GpuError> {
-        match has_signed(self.leaf.public_key(), report.signed(), report.signature()) {
-            true => Ok(()),
-            false => Err(GpuError::Signature),
-        }
+        verify_report(&self.leaf, report)
+    }
+}
+
+/// The leaf alone, for explanations: who vouches for it is another question.
+pub(super) struct UnverifiedLeaf(Link);
+
+impl UnverifiedLeaf {
+    /// The leaf of a chain, if it can be read.
+    pub(super) fn parse(pem: &[u8]) -> Option<Self> {
+        Chain::parse_pem(pem).ok().map(|chain| Self(chain.leaf))
+    }
+
+    /// G3 by itself.
+    pub(super) fn signed(&self, report: &MeasurementReport) -> Result<(), GpuError> {
+        verify_report(&self.0, report)
+    }
+
+    /// The firmware id that it speaks for.
+    pub(super) fn firmware_id(&self) -> Result<[u8; 48], GpuError> {
+        firmware_id(&self.0)
+    }
+}
+
+fn verify_report(leaf: &Link, report: &MeasurementReport) -> Result<(), GpuError> {
+    match has_signed(leaf.public_key(), report.signed(), report.signature()) {
+        true => Ok(()),
+        false => Err(GpuError::Signature),
     }
 }
 

@@ -145,13 +145,6 @@ impl GpuError {
                 ("gpu.nonce", "nonce", expected.clone(), got.clone(), RECOLLECT)
             }
         };
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim: claim.to_owned(),
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 }

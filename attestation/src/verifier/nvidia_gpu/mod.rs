@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::claims::{GpuClaims, GpuRevocation, Measurement, Nvdec0};
 use crate::evidence::nvidia_gpu::{GpuArchitecture, GpuEvidence, MeasurementReport, OpaqueField};
+use crate::reason::Reason;
 use crate::unix_time::UnixTime;
 use crate::verifier::{TrustAnchors, Verified};
 
@@ -23,7 +24,7 @@ mod error;
 
 pub use error::GpuError;
 
-use certificate::DeviceChain;
+use certificate::{DeviceChain, UnverifiedLeaf};
 
 /// `NVDEC0_STATUS`: the decoder is disabled.
 const NVDEC0_DISABLED: u8 = 0x55;
@@ -43,36 +44,83 @@ pub fn verify_gpu(
     nonce: &[u8; 32],
     now: UnixTime,
 ) -> Result<Verified<GpuClaims>, GpuError> {
-    // G1. The other architectures sign with other roots of firmware and have other manifests; what
-    // was not tried on real reports is not accepted.
-    match evidence.architecture() {
-        GpuArchitecture::Hopper => {}
-        other @ (GpuArchitecture::Blackwell | GpuArchitecture::Ls10) => {
-            return Err(GpuError::Architecture { got: other });
-        }
-    }
+    // G1.
+    architecture(evidence)?;
     // G2.
     let chain = DeviceChain::verify(evidence.chain_pem(), anchors, now)?;
     // G3.
     let report = evidence.report();
     chain.verify_report(report)?;
     // G4.
-    let firmware_id = firmware_id(report)?;
-    if chain.firmware_id != firmware_id {
-        return Err(GpuError::FirmwareId {
-            expected: Measurement(chain.firmware_id),
-            got: Measurement(firmware_id),
-        });
-    }
+    let firmware_id = same_firmware_id(report, chain.firmware_id)?;
     let claims = claims(report, &chain, firmware_id)?;
     // G5, last: only what the device signed is worth comparing.
-    if !bool::from(report.nonce().ct_eq(nonce)) {
-        return Err(GpuError::Nonce {
-            expected: hex::encode(nonce),
-            got: hex::encode(report.nonce()),
+    same_nonce(report, nonce)?;
+    Ok(Verified::assertion(claims))
+}
+
+/// Everything that speaks against the Evidence of one GPU that was refused: the refusal's own reason,
+/// then every other rung that fails, as [`explain`](super::explain) does it for a TEE. The chain is not
+/// trusted for being looked at: this leads to no proof, and a guest must not see it.
+#[must_use]
+pub fn explain_gpu(
+    refusal: &GpuError,
+    evidence: &GpuEvidence,
+    anchors: &TrustAnchors,
+    nonce: &[u8; 32],
+    now: UnixTime,
+) -> Vec<Reason> {
+    let report = evidence.report();
+    let of_the_leaf = |leaf: UnverifiedLeaf| {
+        let firmware_id = leaf.firmware_id().and_then(|id| same_firmware_id(report, id));
+        [leaf.signed(report), firmware_id.map(drop)]
+    };
+    let failures = [architecture(evidence)]
+        .into_iter()
+        .chain([DeviceChain::verify(evidence.chain_pem(), anchors, now).map(drop)])
+        .chain(UnverifiedLeaf::parse(evidence.chain_pem()).into_iter().flat_map(of_the_leaf))
+        .chain([same_nonce(report, nonce)])
+        .filter_map(Result::err)
+        .map(|failure| failure.reason());
+    let mut reasons = vec![refusal.reason()];
+    for reason in failures {
+        // One fault is told once, in the words of the refusal.
+        if reasons.iter().all(|told| told.code != reason.code) {
+            reasons.push(reason);
+        }
+    }
+    reasons
+}
+
+/// G1. The other architectures sign with other roots of firmware and have other manifests; what was
+/// not tried on real reports is not accepted.
+fn architecture(evidence: &GpuEvidence) -> Result<(), GpuError> {
+    match evidence.architecture() {
+        GpuArchitecture::Hopper => Ok(()),
+        other @ (GpuArchitecture::Blackwell | GpuArchitecture::Ls10) => {
+            Err(GpuError::Architecture { got: other })
+        }
+    }
+}
+
+/// G4: the firmware that the report states is the one that the certificate speaks for.
+fn same_firmware_id(report: &MeasurementReport, certified: [u8; 48]) -> Result<[u8; 48], GpuError> {
+    let stated = firmware_id(report)?;
+    if certified != stated {
+        return Err(GpuError::FirmwareId {
+            expected: Measurement(certified),
+            got: Measurement(stated),
         });
     }
-    Ok(Verified::assertion(claims))
+    Ok(stated)
+}
+
+/// G5: the device answered this nonce.
+fn same_nonce(report: &MeasurementReport, nonce: &[u8; 32]) -> Result<(), GpuError> {
+    if bool::from(report.nonce().ct_eq(nonce)) {
+        return Ok(());
+    }
+    Err(GpuError::Nonce { expected: hex::encode(nonce), got: hex::encode(report.nonce()) })
 }
 
 fn firmware_id(report: &MeasurementReport) -> Result<[u8; 48], GpuError> {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::binding::ReportData;
 use crate::claims::{ChipId, FirmwareVersion, Measurement, SigningKey, SnpProduct, SnpTcb};
 use crate::reason::Reason;
 use crate::verifier::chain::{ChainError, RevocationError};
+use crate::verifier::refusal::{binding_remedy, told_binding};
 
 /// Which of a report's firmware versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,10 +222,10 @@ pub enum SnpError {
     /// S18: the guest signed other report data than this Verifier expected.
     #[error("report data differ from what was expected")]
     ReportData {
-        /// What the Verifier expected, hex.
-        expected: String,
-        /// What the report carries, hex.
-        got: String,
+        /// What the Verifier expected.
+        expected: Box<ReportData>,
+        /// What the report carries.
+        got: Box<ReportData>,
     },
 }
 
@@ -267,14 +269,7 @@ impl SnpError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         let (code, claim, expected, got, remedy) = self.told();
-        Reason {
-            code: code.into(),
-            rung: self.rung().to_owned(),
-            claim,
-            expected,
-            got,
-            remedy: remedy.to_owned(),
-        }
+        Reason::new(code, self.rung(), claim, (expected, got), remedy)
     }
 
     fn told(&self) -> (&'static str, String, String, String, &'static str) {
@@ -446,8 +441,8 @@ impl SnpError {
             ),
             Self::ReportData { expected, got } => (
                 "snp.report-data",
-                pair("report data", expected.clone(), got.clone()),
-                "let the guest answer this Verifier's challenge; old or relayed Evidence never matches",
+                pair("report data", told_binding(&expected.0), told_binding(&got.0)),
+                binding_remedy(&expected.0, &got.0),
             ),
         };
         (code, claim, expected, got, remedy)

@@ -22,10 +22,10 @@ use crate::binding::ReportData;
 use crate::claims::{SnpClaims, SnpProduct, SnpTcb};
 use crate::endorsement::EndorsementBundle;
 use crate::evidence::SnpEvidence;
-use crate::evidence::snp::RawTcb;
+use crate::evidence::snp::{RawTcb, SnpReport};
 use crate::unix_time::UnixTime;
-use crate::verifier::signature_cache::{SignatureCache, Signatures};
-use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
+use crate::verifier::signature_cache::Signatures;
+use crate::verifier::{Grounds, VerifyError, VerifyOptions};
 
 mod chain;
 mod endorsement_key;
@@ -71,36 +71,48 @@ const RUNGS: [Rung; 8] = [
     ("S5", |climb| chain::revocation(climb).map(|_| ())),
     ("S7", report::chip),
     ("S8", report::firmware_of_the_key),
-    ("S9", report::firmware_in_order),
-    ("S11", report::signature),
-    ("S12", report::guest_policy),
+    ("S9", |climb| report::firmware_in_order(climb.evidence, &climb.tcb)),
+    ("S11", |climb| report::signature(climb.evidence, &climb.key)),
+    ("S12", |climb| report::guest_policy(climb.evidence, &climb.options)),
 ];
 
-impl<'a> Climb<'a> {
-    /// S1, S6, S2 and the TCB versions' part of S16.
-    fn prepare(
-        evidence: &'a SnpEvidence,
-        endorsements: &'a EndorsementBundle,
-        anchors: &TrustAnchors,
-        now: UnixTime,
-        options: VerifyOptions,
-        signatures: Signatures<'a>,
-    ) -> Result<Self, SnpError> {
-        report::format(evidence)?;
-        let key = EndorsementKey::choose(evidence, endorsements)?;
-        let product = key.product(evidence.report())?;
-        let report = evidence.report();
+impl Tcbs {
+    /// S16 for the bytes that a product reserves inside TCB versions.
+    fn read(report: &SnpReport, product: SnpProduct) -> Result<Self, SnpError> {
         let read = |which, raw: RawTcb| {
             SnpTcb::read(raw.0, product).ok_or(SnpError::TcbReserved { which, got: raw.0 })
         };
-        let tcb = Tcbs {
+        Ok(Self {
             current: read(Firmware::Current, report.current_tcb)?,
             reported: read(Firmware::Reported, report.reported_tcb)?,
             committed: read(Firmware::Committed, report.committed_tcb)?,
             launch: read(Firmware::Launch, report.launch_tcb)?,
-        };
+        })
+    }
+}
+
+impl<'a> Climb<'a> {
+    /// S1, S6, S2 and S16.
+    fn prepare(evidence: &'a SnpEvidence, grounds: Grounds<'a>) -> Result<Self, SnpError> {
+        report::algorithm(evidence)?;
+        report::reserved_bits(evidence)?;
+        let key = EndorsementKey::choose(evidence, grounds.endorsements)?;
+        let product = key.product(evidence.report())?;
+        let tcb = Tcbs::read(evidence.report(), product)?;
+        Ok(Self::of(evidence, grounds, key, product, tcb))
+    }
+
+    /// A climb of parts that were picked. Nothing is verified by it.
+    fn of(
+        evidence: &'a SnpEvidence,
+        grounds: Grounds<'a>,
+        key: EndorsementKey,
+        product: SnpProduct,
+        tcb: Tcbs,
+    ) -> Self {
+        let Grounds { endorsements, anchors, now, options, signatures } = grounds;
         let path = Path::find(&key, product, evidence, endorsements, anchors, &signatures);
-        Ok(Self { evidence, endorsements, key, product, tcb, path, signatures, now, options })
+        Self { evidence, endorsements, key, product, tcb, path, signatures, now, options }
     }
 
     fn path(&self) -> Result<&Path, SnpError> {
@@ -149,40 +161,14 @@ impl<'a> Climb<'a> {
     }
 }
 
+/// Climbs from the bottom to the claims; the first rung that fails ends it. `expected` is what the
+/// caller wants the guest to have signed: a challenge, or on Azure the digest of the vTPM's data.
 pub(super) fn verify(
     evidence: &SnpEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
     expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
+    grounds: Grounds<'_>,
 ) -> Result<SnpClaims, VerifyError> {
-    verify_by(evidence, endorsements, anchors, expected, now, options, Signatures::default())
-}
-
-pub(super) fn verify_cached(
-    evidence: &SnpEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
-    cache: &SignatureCache,
-) -> Result<SnpClaims, VerifyError> {
-    let signatures = Signatures::with(cache);
-    verify_by(evidence, endorsements, anchors, expected, now, options, signatures)
-}
-
-fn verify_by(
-    evidence: &SnpEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
-    signatures: Signatures<'_>,
-) -> Result<SnpClaims, VerifyError> {
-    let climb = Climb::prepare(evidence, endorsements, anchors, now, *options, signatures)?;
+    let climb = Climb::prepare(evidence, grounds)?;
     for (_, check) in &RUNGS {
         check(&climb)?;
     }
@@ -192,8 +178,8 @@ fn verify_by(
     //# A Verifier MUST compare all 64 bytes of an SNP report's report data in constant time.
     if !bool::from(claims.report_data.0.ct_eq(&expected.0)) {
         return Err(SnpError::ReportData {
-            expected: hex::encode(expected.0),
-            got: hex::encode(claims.report_data.0),
+            expected: Box::new(*expected),
+            got: Box::new(claims.report_data),
         }
         .into());
     }

@@ -4,36 +4,19 @@
 //! data. Out: a [`Ladder`]. It runs the same rungs and gives no proof.
 
 use crate::claims::{Claims, SnpRevocation};
-use crate::endorsement::EndorsementBundle;
 use crate::evidence::SnpEvidence;
-use crate::unix_time::UnixTime;
-use crate::verifier::ladder::{Ladder, Outcome};
-use crate::verifier::signature_cache::Signatures;
-use crate::verifier::snp::{Climb, RUNGS, SnpError, chain, report};
-use crate::verifier::{TrustAnchors, VerifyOptions};
+use crate::verifier::Grounds;
+use crate::verifier::ladder::{Ladder, LeftTo, Outcome};
+use crate::verifier::snp::endorsement_key::EndorsementKey;
+use crate::verifier::snp::{Climb, RUNGS, SnpError, Tcbs, chain, report};
 
 /// Climbs every rung that can be climbed and records each outcome.
-pub(in crate::verifier) fn replay(
-    evidence: &SnpEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    now: UnixTime,
-    options: &VerifyOptions,
-) -> Ladder {
+pub(in crate::verifier) fn replay(evidence: &SnpEvidence, grounds: Grounds<'_>) -> Ladder {
     let mut ladder = Ladder::unclimbed(&TITLES, before);
-    // Reserved bytes that carry something were never parsed into `SnpEvidence`.
-    ladder.set("S16", Outcome::Passed);
-    let signatures = Signatures::default();
-    let climb = match Climb::prepare(evidence, endorsements, anchors, now, *options, signatures) {
-        Ok(climb) => climb,
-        Err(refusal) => {
-            prepare_failed(&mut ladder, evidence, &refusal);
-            return ladder;
-        }
+    let options = grounds.options;
+    let Some(climb) = pick(&mut ladder, evidence, grounds) else {
+        return ladder;
     };
-    for id in ["S1", "S6", "S2"] {
-        ladder.set(id, Outcome::Passed);
-    }
     for (id, check) in &RUNGS {
         ladder.set(id, outcome(id, check(&climb)));
     }
@@ -42,13 +25,61 @@ pub(in crate::verifier) fn replay(
         ladder.set("S5", Outcome::Waived(missing.reason()));
     }
     let policy = evidence.report().policy;
-    if policy.debug_allowed() && report::guest_policy(&climb).is_ok() {
+    if policy.debug_allowed() && report::guest_policy(evidence, &options).is_ok() {
         ladder.set("S12", Outcome::Waived(SnpError::Debug { policy: policy.0 }.reason()));
     }
     if ladder.all_passed() {
         ladder.claims = climb.claims().ok().map(|claims| Claims::Snp(Box::new(claims)));
     }
     ladder
+}
+
+/// S16, S1, S6 and S2, each by itself. Where no climb can be made of what they leave, the rungs that
+/// stand on less are climbed here.
+fn pick<'a>(
+    ladder: &mut Ladder,
+    evidence: &'a SnpEvidence,
+    grounds: Grounds<'a>,
+) -> Option<Climb<'a>> {
+    ladder.set("S1", outcome("S1", report::algorithm(evidence)));
+    // Reserved bytes that carry something were never parsed into `SnpEvidence`.
+    ladder.set("S16", outcome("S16", report::reserved_bits(evidence)));
+    let key = picked(ladder, "S6", EndorsementKey::choose(evidence, grounds.endorsements));
+    let product = key.as_ref().and_then(|key| picked(ladder, "S2", key.product(evidence.report())));
+    let tcb = product.and_then(|product| match Tcbs::read(evidence.report(), product) {
+        Ok(tcb) => Some(tcb),
+        Err(refusal) => {
+            ladder.set("S16", Outcome::Failed(refusal.reason()));
+            None
+        }
+    });
+    match (key, product, tcb) {
+        (Some(key), Some(product), Some(tcb)) => {
+            Some(Climb::of(evidence, grounds, key, product, tcb))
+        }
+        (key, ..) => {
+            if let Some(key) = key {
+                ladder.set("S11", outcome("S11", report::signature(evidence, &key)));
+            }
+            ladder.set("S12", outcome("S12", report::guest_policy(evidence, &grounds.options)));
+            None
+        }
+    }
+}
+
+/// What was picked at a rung, with the outcome in the record. A refusal names its own rung: a
+/// certificate without a readable productName is no reason against its kind.
+fn picked<T>(ladder: &mut Ladder, id: &str, picked: Result<T, SnpError>) -> Option<T> {
+    match picked {
+        Ok(value) => {
+            ladder.set(id, Outcome::Passed);
+            Some(value)
+        }
+        Err(refusal) => {
+            ladder.set(refusal.rung(), Outcome::Failed(refusal.reason()));
+            None
+        }
+    }
 }
 
 fn outcome(id: &str, checked: Result<(), SnpError>) -> Outcome {
@@ -82,23 +113,11 @@ const TITLES: [(&str, &str); 18] = [
     ("S17", "mitigations are in force"),
 ];
 
-/// S16, S1, S6 or S2 failed while picking; what came before it in the climb has passed.
-fn prepare_failed(ladder: &mut Ladder, evidence: &SnpEvidence, refusal: &SnpError) {
-    let failed = refusal.rung();
-    if report::format(evidence).is_ok() {
-        for id in ["S1", "S6", "S2"].into_iter().take_while(|id| *id != failed) {
-            ladder.set(id, Outcome::Passed);
-        }
-    }
-    ladder.set(failed, Outcome::Failed(refusal.reason()));
-}
-
 /// What stands beside a rung before it is climbed.
 fn before(id: &str) -> Outcome {
-    let why = match id {
-        "S18" => "no challenge: stored Evidence can't prove freshness",
-        "S10" | "S13" | "S14" | "S15" | "S17" => "decided by the appraisal policy",
-        _ => return Outcome::NotReached,
-    };
-    Outcome::NotApplicable(why.to_owned())
+    match id {
+        "S18" => Outcome::LeftTo(LeftTo::Challenge),
+        "S10" | "S13" | "S14" | "S15" | "S17" => Outcome::LeftTo(LeftTo::Appraisal),
+        _ => Outcome::NotReached,
+    }
 }

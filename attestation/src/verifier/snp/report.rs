@@ -4,8 +4,9 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 use crate::claims::{Measurement, SigningKey, SnpTcb};
 use crate::evidence::SnpEvidence;
-use crate::verifier::DebugGuests;
-use crate::verifier::snp::{Climb, Firmware, SnpError};
+use crate::verifier::snp::endorsement_key::EndorsementKey;
+use crate::verifier::snp::{Climb, Firmware, SnpError, Tcbs};
+use crate::verifier::{DebugGuests, VerifyOptions};
 
 /// SIGNATURE_ALGO: ECDSA P-384 with SHA-384. AMD 56860, table SIGNATURE_ALGO.
 const ECDSA_P384_SHA384: u32 = 1;
@@ -16,12 +17,18 @@ const P384_ORDER: [u8; 48] = [
     0x58, 0x1a, 0x0d, 0xb2, 0x48, 0xb0, 0xa7, 0x7a, 0xec, 0xec, 0x19, 0x6a, 0xcc, 0xc5, 0x29, 0x73,
 ];
 
-/// S1, and S16 for the bits that are reserved inside fields.
-pub(super) fn format(evidence: &SnpEvidence) -> Result<(), SnpError> {
-    let report = evidence.report();
-    if report.signature_algorithm != ECDSA_P384_SHA384 {
-        return Err(SnpError::Algorithm { got: report.signature_algorithm });
+/// S1: signed with the one algorithm that we verify. Length and version were decided by the parser.
+pub(super) fn algorithm(evidence: &SnpEvidence) -> Result<(), SnpError> {
+    let got = evidence.report().signature_algorithm;
+    if got != ECDSA_P384_SHA384 {
+        return Err(SnpError::Algorithm { got });
     }
+    Ok(())
+}
+
+/// S16 for the bits that are reserved inside fields.
+pub(super) fn reserved_bits(evidence: &SnpEvidence) -> Result<(), SnpError> {
+    let report = evidence.report();
     let reserved = [
         ("POLICY", report.policy.reserved_bits()),
         ("PLATFORM_INFO", report.platform_info.reserved_bits()),
@@ -72,7 +79,7 @@ pub(super) fn firmware_of_the_key(climb: &Climb<'_>) -> Result<(), SnpError> {
 }
 
 /// S9: reported ≤ committed ≤ current, component by component, and likewise the versions.
-pub(super) fn firmware_in_order(climb: &Climb<'_>) -> Result<(), SnpError> {
+pub(super) fn firmware_in_order(evidence: &SnpEvidence, tcb: &Tcbs) -> Result<(), SnpError> {
     let in_order =
         |low: (Firmware, &SnpTcb), high: (Firmware, &SnpTcb)| match high.1.first_below(low.1) {
             None => Ok(()),
@@ -82,10 +89,9 @@ pub(super) fn firmware_in_order(climb: &Climb<'_>) -> Result<(), SnpError> {
                 high: (high.0, high.1.to_string()),
             }),
         };
-    let tcb = &climb.tcb;
     in_order((Firmware::Reported, &tcb.reported), (Firmware::Committed, &tcb.committed))?;
     in_order((Firmware::Committed, &tcb.committed), (Firmware::Current, &tcb.current))?;
-    let report = climb.evidence.report();
+    let report = evidence.report();
     if report.committed_version > report.current_version {
         return Err(SnpError::FirmwareOrder {
             component: "version",
@@ -97,10 +103,10 @@ pub(super) fn firmware_in_order(climb: &Climb<'_>) -> Result<(), SnpError> {
 }
 
 /// S11: the endorsement key signed the first 0x2a0 bytes as received.
-pub(super) fn signature(climb: &Climb<'_>) -> Result<(), SnpError> {
-    let report = climb.evidence.report();
+pub(super) fn signature(evidence: &SnpEvidence, key: &EndorsementKey) -> Result<(), SnpError> {
+    let report = evidence.report();
     let numbers = [&report.signature_r, &report.signature_s];
-    made_by(climb.key.link.public_key(), climb.evidence.signed(), numbers)
+    made_by(key.link.public_key(), evidence.signed(), numbers)
 }
 
 /// Whether the key, an uncompressed point on P-384, made the signature `[r, s]` in AMD's form over
@@ -136,14 +142,17 @@ fn scalar(part: &'static str, field: &[u8; 72]) -> Result<[u8; 48], SnpError> {
 }
 
 /// S12: the host can neither read nor move the guest.
-pub(super) fn guest_policy(climb: &Climb<'_>) -> Result<(), SnpError> {
-    let report = climb.evidence.report();
+pub(super) fn guest_policy(
+    evidence: &SnpEvidence,
+    options: &VerifyOptions,
+) -> Result<(), SnpError> {
+    let report = evidence.report();
     let policy = report.policy;
     if !policy.reserved_one() {
         return Err(SnpError::PolicyBit17 { policy: policy.0 });
     }
     if policy.debug_allowed() {
-        match climb.options.debug_guests {
+        match options.debug_guests {
             DebugGuests::Refuse => return Err(SnpError::Debug { policy: policy.0 }),
             DebugGuests::InsecureLeaveToAppraisal => {}
         }

@@ -25,7 +25,7 @@ use crate::unix_time::UnixTime;
 use crate::verifier::chain::UnverifiedList;
 use crate::verifier::event_log;
 use crate::verifier::signature_cache::Signatures;
-use crate::verifier::{SignatureCache, TrustAnchors, VerifyError, VerifyOptions};
+use crate::verifier::{Grounds, VerifyError, VerifyOptions};
 
 mod documents;
 mod pck;
@@ -54,7 +54,7 @@ type Rung = (&'static str, fn(&Climb<'_>) -> Result<(), VerifyError>);
 
 /// The rungs of [`Climb`], from the bottom. T14 and T1 come before, T18 after.
 const RUNGS: [Rung; 11] = [
-    ("T2", pck::verify_chain),
+    ("T2", |climb| pck::verify_path(&climb.pck, climb.now, &climb.signatures)),
     ("T3", pck::verify_revocation),
     ("T4", |climb| {
         documents::tcb_info_statement(climb)?;
@@ -64,10 +64,7 @@ const RUNGS: [Rung; 11] = [
         documents::qe_identity_statement(climb)?;
         documents::qe_identity_signature(climb)
     }),
-    ("T6", |climb| {
-        signatures::qe_report_signature(climb)?;
-        signatures::qe_report_commitment(climb.evidence)
-    }),
+    ("T6", |climb| signatures::qe_report(climb.evidence, &climb.pck, &climb.signatures)),
     ("T7", |climb| signatures::quote_signature(climb.evidence)),
     ("T8", |climb| tcb::verdict(climb).map(drop)),
     ("T9", |climb| td::attributes(climb.evidence, &climb.options).map(drop)),
@@ -78,22 +75,11 @@ const RUNGS: [Rung; 11] = [
 
 impl<'a> Climb<'a> {
     /// T1, T2 as far as parsing goes, T16.
-    fn prepare(
-        evidence: &'a TdxEvidence,
-        endorsements: &'a EndorsementBundle,
-        anchors: &TrustAnchors,
-        now: UnixTime,
-        options: VerifyOptions,
-        signatures: Signatures<'a>,
-    ) -> Result<Self, VerifyError> {
+    fn prepare(evidence: &'a TdxEvidence, grounds: Grounds<'a>) -> Result<Self, VerifyError> {
+        let Grounds { endorsements, anchors, now, options, signatures } = grounds;
         td::header(evidence)?;
         let pck = PckCertificate::parse(evidence, anchors)?;
-        let fmspc = pck.platform.fmspc;
-        let endorsements =
-            endorsements.select(fmspc, now).ok_or_else(|| VerifyError::NoEndorsements {
-                fmspc,
-                available: endorsements.entries().take(8).map(IntelEndorsements::fmspc).collect(),
-            })?;
+        let endorsements = select(endorsements, &pck, now)?;
         Ok(Self { evidence, pck, endorsements, now, options, signatures })
     }
 
@@ -161,42 +147,27 @@ impl<'a> Climb<'a> {
     }
 }
 
+/// T16: the entry for the platform type that the PCK certificate states.
+fn select<'a>(
+    endorsements: &'a EndorsementBundle,
+    pck: &PckCertificate,
+    now: UnixTime,
+) -> Result<&'a IntelEndorsements, VerifyError> {
+    let fmspc = pck.platform.fmspc;
+    endorsements.select(fmspc, now).ok_or_else(|| VerifyError::NoEndorsements {
+        fmspc,
+        available: endorsements.entries().take(8).map(IntelEndorsements::fmspc).collect(),
+    })
+}
+
 /// Climbs from the bottom to the claims; the first rung that fails ends it. `expected` is what the
 /// caller wants the TD to have signed: a challenge, or on Azure the digest of the vTPM's data.
 pub(super) fn verify(
     evidence: &TdxEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
     expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
+    grounds: Grounds<'_>,
 ) -> Result<TdxClaims, VerifyError> {
-    climb(evidence, endorsements, anchors, expected, now, *options, Signatures::default())
-}
-
-/// As [`verify`], with a memory of good signatures.
-pub(super) fn verify_cached(
-    evidence: &TdxEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    expected: &ReportData,
-    now: UnixTime,
-    options: &VerifyOptions,
-    cache: &SignatureCache,
-) -> Result<TdxClaims, VerifyError> {
-    climb(evidence, endorsements, anchors, expected, now, *options, Signatures::with(cache))
-}
-
-fn climb(
-    evidence: &TdxEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    expected: &ReportData,
-    now: UnixTime,
-    options: VerifyOptions,
-    signatures: Signatures<'_>,
-) -> Result<TdxClaims, VerifyError> {
-    let climb = Climb::prepare(evidence, endorsements, anchors, now, options, signatures)?;
+    let climb = Climb::prepare(evidence, grounds)?;
     for (_, check) in &RUNGS {
         check(&climb)?;
     }
@@ -206,8 +177,8 @@ fn climb(
     //# A Verifier MUST compare all 64 bytes of the report data in constant time.
     if !bool::from(claims.report_data.0.ct_eq(&expected.0)) {
         return Err(VerifyError::ReportData {
-            expected: hex::encode(expected.0),
-            got: hex::encode(claims.report_data.0),
+            expected: Box::new(*expected),
+            got: Box::new(claims.report_data),
         });
     }
     climb.signatures.keep();

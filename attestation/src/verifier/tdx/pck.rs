@@ -43,8 +43,12 @@ impl PckCertificate {
 
 /// T2: from the PCK certificate to the anchor, by certificates that may stand there, and nothing else
 /// in the chain.
-pub(super) fn verify_chain(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    path(&climb.pck, climb.now, &climb.signatures).map(drop)
+pub(super) fn verify_path(
+    pck: &PckCertificate,
+    now: UnixTime,
+    signatures: &Signatures<'_>,
+) -> Result<(), VerifyError> {
+    path(pck, now, signatures).map(drop)
 }
 
 /// T2, and the certificates between the PCK certificate and the anchor, nearest to the leaf first.

@@ -4,42 +4,45 @@
 //! data. Out: a [`Ladder`]. It runs the same rungs and gives no proof.
 
 use crate::claims::{Claims, EventLogClaims};
-use crate::endorsement::EndorsementBundle;
 use crate::evidence::TdxEvidence;
-use crate::unix_time::UnixTime;
 use crate::verifier::event_log;
-use crate::verifier::ladder::{Ladder, Outcome};
-use crate::verifier::signature_cache::Signatures;
-use crate::verifier::tdx::{Climb, RUNGS, signatures, td};
-use crate::verifier::{TrustAnchors, VerifyError, VerifyOptions};
+use crate::verifier::ladder::{Ladder, LeftTo, NotApplicable, Outcome};
+use crate::verifier::tdx::pck::PckCertificate;
+use crate::verifier::tdx::{Climb, RUNGS, pck, select, signatures, td};
+use crate::verifier::{Grounds, VerifyError, VerifyOptions};
 
 /// Climbs every rung that can be climbed and records each outcome.
-pub(in crate::verifier) fn replay(
-    evidence: &TdxEvidence,
-    endorsements: &EndorsementBundle,
-    anchors: &TrustAnchors,
-    now: UnixTime,
-    options: &VerifyOptions,
-) -> Ladder {
+pub(in crate::verifier) fn replay(evidence: &TdxEvidence, grounds: Grounds<'_>) -> Ladder {
+    let Grounds { endorsements, anchors, now, options, signatures } = grounds;
     let mut ladder = Ladder::unclimbed(&TITLES, before);
     // A quote with anything but zeros after it was never parsed into `TdxEvidence`.
     ladder.set("T14", Outcome::Passed);
-    let signatures = Signatures::default();
-    let climb = match Climb::prepare(evidence, endorsements, anchors, now, *options, signatures) {
-        Ok(climb) => climb,
+    ladder.set("T1", outcome("T1", td::header(evidence)));
+    let pck = match PckCertificate::parse(evidence, anchors) {
+        Ok(pck) => pck,
         Err(refusal) => {
-            prepare_failed(&mut ladder, &refusal);
-            independent(&mut ladder, evidence, options);
+            ladder.set(refusal.rung(), Outcome::Failed(refusal.reason()));
+            of_the_quote(&mut ladder, evidence, &options);
             return ladder;
         }
     };
-    ladder.set("T1", Outcome::Passed);
+    let endorsements = match select(endorsements, &pck, now) {
+        Ok(endorsements) => endorsements,
+        Err(refusal) => {
+            ladder.set("T16", Outcome::Failed(refusal.reason()));
+            ladder.set("T2", outcome("T2", pck::verify_path(&pck, now, &signatures)));
+            ladder.set("T6", outcome("T6", signatures::qe_report(evidence, &pck, &signatures)));
+            of_the_quote(&mut ladder, evidence, &options);
+            return ladder;
+        }
+    };
     ladder.set("T16", Outcome::Passed);
+    let climb = Climb { evidence, pck, endorsements, now, options, signatures };
     for (id, check) in &RUNGS {
         ladder.set(id, outcome(id, check(&climb)));
     }
     event_log(&mut ladder, evidence);
-    name_waivers(&mut ladder, evidence, options);
+    name_waivers(&mut ladder, evidence, &options);
     if ladder.all_passed() {
         ladder.claims = climb.claims().ok().map(|claims| Claims::Tdx(Box::new(claims)));
     }
@@ -77,17 +80,8 @@ const TITLES: [(&str, &str); 18] = [
     ("T17", "platform is on the list of allowed ones"),
 ];
 
-/// T1, T2 or T16 failed while parsing; what came before it has passed.
-fn prepare_failed(ladder: &mut Ladder, refusal: &VerifyError) {
-    let failed = refusal.rung();
-    if failed != "T1" {
-        ladder.set("T1", Outcome::Passed);
-    }
-    ladder.set(failed, Outcome::Failed(refusal.reason()));
-}
-
 /// Rungs that look at the quote alone.
-fn independent(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOptions) {
+fn of_the_quote(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOptions) {
     ladder.set("T7", outcome("T7", signatures::quote_signature(evidence)));
     ladder.set("T9", outcome("T9", td::attributes(evidence, options).map(drop)));
     ladder.set("T10", outcome("T10", td::xfam(evidence)));
@@ -99,9 +93,7 @@ fn independent(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOpti
 /// T13, with the absence of a log named.
 fn event_log(ladder: &mut Ladder, evidence: &TdxEvidence) {
     let outcome = match event_log::replay(evidence) {
-        Ok(EventLogClaims::Absent) => {
-            Outcome::NotApplicable("no event log came with the quote".to_owned())
-        }
+        Ok(EventLogClaims::Absent) => Outcome::NotApplicable(NotApplicable::NoEventLog),
         Ok(EventLogClaims::Replayed { .. }) => Outcome::Passed,
         Err(refusal) => Outcome::Failed(refusal.reason()),
     };
@@ -118,10 +110,9 @@ fn name_waivers(ladder: &mut Ladder, evidence: &TdxEvidence, options: &VerifyOpt
 
 /// What stands beside a rung before it is climbed.
 fn before(id: &str) -> Outcome {
-    let why = match id {
-        "T18" => "no challenge: stored Evidence can't prove freshness",
-        "T11" | "T15" | "T17" => "decided by the appraisal policy",
-        _ => return Outcome::NotReached,
-    };
-    Outcome::NotApplicable(why.to_owned())
+    match id {
+        "T18" => Outcome::LeftTo(LeftTo::Challenge),
+        "T11" | "T15" | "T17" => Outcome::LeftTo(LeftTo::Appraisal),
+        _ => Outcome::NotReached,
+    }
 }

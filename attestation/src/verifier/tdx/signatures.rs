@@ -5,9 +5,10 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use crate::evidence::TdxEvidence;
+use crate::verifier::chain::Link;
 use crate::verifier::error::VerifyError;
-use crate::verifier::signature_cache::{Object, sha256};
-use crate::verifier::tdx::Climb;
+use crate::verifier::signature_cache::{Object, Signatures, sha256};
+use crate::verifier::tdx::PckCertificate;
 
 /// The fields of the quoting enclave's report that the QE identity speaks about.
 pub(super) struct QeReport {
@@ -41,9 +42,37 @@ impl QeReport {
     }
 }
 
-/// T6, first half: the QE report commits to the attestation key, and to nothing else: the last 32
+/// T6: the PCK key signed the QE report, which commits to the attestation key.
+pub(super) fn qe_report(
+    evidence: &TdxEvidence,
+    pck: &PckCertificate,
+    signatures: &Signatures<'_>,
+) -> Result<(), VerifyError> {
+    qe_report_signature(evidence, &pck.chain.leaf, signatures)?;
+    qe_report_commitment(evidence)
+}
+
+/// T6, first half: the PCK key signed the QE report. It stays the same for all quotes of a quoting
+/// enclave until the host restarts it, so it may be remembered.
+fn qe_report_signature(
+    evidence: &TdxEvidence,
+    pck: &Link,
+    signatures: &Signatures<'_>,
+) -> Result<(), VerifyError> {
+    let signature = &evidence.quote().signature;
+    let report = signature.qe_report.as_slice();
+    let digest = sha256(report);
+    let compute = || pck.has_signed(&digest, &signature.qe_report_signature);
+    let object = Object::Detached(&digest, &signature.qe_report_signature);
+    match signatures.verify(pck.digest(), object, compute) {
+        true => Ok(()),
+        false => Err(VerifyError::QeReportSignature),
+    }
+}
+
+/// T6, second half: the QE report commits to the attestation key, and to nothing else: the last 32
 /// bytes are zero.
-pub(super) fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyError> {
+fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyError> {
     let signature = &evidence.quote().signature;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(&signature.attestation_key);
@@ -55,21 +84,6 @@ pub(super) fn qe_report_commitment(evidence: &TdxEvidence) -> Result<(), VerifyE
         return Err(VerifyError::QeReportData);
     }
     Ok(())
-}
-
-/// T6, second half: the PCK key signed the QE report. It stays the same for all quotes of a quoting
-/// enclave until the host restarts it, so it may be remembered.
-pub(super) fn qe_report_signature(climb: &Climb<'_>) -> Result<(), VerifyError> {
-    let signature = &climb.evidence.quote().signature;
-    let pck = &climb.pck.chain.leaf;
-    let report = signature.qe_report.as_slice();
-    let digest = sha256(report);
-    let compute = || pck.has_signed(&digest, &signature.qe_report_signature);
-    let object = Object::Detached(&digest, &signature.qe_report_signature);
-    match climb.signatures.verify(pck.digest(), object, compute) {
-        true => Ok(()),
-        false => Err(VerifyError::QeReportSignature),
-    }
 }
 
 /// T7: the attestation key signed header and body. Computed every time: no two quotes are the same.

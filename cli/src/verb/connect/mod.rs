@@ -26,6 +26,7 @@ use clap::{ArgGroup, Args};
 use http::uri::PathAndQuery;
 
 use super::Context;
+use super::trust::TrustArgs;
 use super::verify::sha256;
 use crate::failure::{Exit, Failure};
 use crate::https::block_on;
@@ -75,9 +76,6 @@ pub struct ConnectArgs {
     /// Reference Values that the measurements must match, TOML; may be repeated, one must match
     #[arg(long, value_name = "FILE", required = true)]
     reference_values: Vec<PathBuf>,
-    /// Endorsements: a bundle or one QuoteCollateralV3 object, JSON; may be repeated
-    #[arg(long, value_name = "FILE")]
-    bundle: Vec<PathBuf>,
     /// PEM certificate that the sidecar's client CA issued
     #[arg(long, value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
@@ -103,9 +101,8 @@ pub struct ConnectArgs {
     /// on the way reads them
     #[arg(long, requires = "listen")]
     insecure_listen_beyond_loopback: bool,
-    /// INSECURE: also trust this root; whoever holds its key can forge any Evidence. For tests
-    #[arg(long, value_name = "FILE")]
-    insecure_extra_root: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Runs `adyton connect`.

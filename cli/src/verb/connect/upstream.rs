@@ -25,7 +25,7 @@ use crate::table::Facts;
 use crate::tls::{self, ClientIdentity};
 use crate::verb::Context;
 use crate::verb::rules::{Rules, references};
-use crate::verb::verify::{anchors, endorsements, insecure, now, transport_failure};
+use crate::verb::verify::{insecure, now, transport_failure};
 
 /// Requests at once, each on a connection of its own.
 const MAX_IN_USE: usize = 64;
@@ -72,10 +72,7 @@ impl Upstream {
     pub(super) fn read(args: &ConnectArgs, context: &mut Context<'_>) -> Result<Self, Failure> {
         let address = Address::parse(Party::Sidecar, &args.url)?;
         let expectations = expectations(args)?;
-        let trust = PeerTrust {
-            endorsements: endorsements(&args.bundle)?,
-            anchors: anchors(&args.insecure_extra_root, context)?,
-        };
+        let trust = args.trust.load(context)?;
         let identity = match (&args.client_cert, &args.client_key) {
             (Some(certificate), Some(key)) => {
                 Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
@@ -152,7 +149,7 @@ impl Upstream {
     pub(super) fn introduce(&self, connection: &AttestedConnection) -> (Facts, Value) {
         let (peer, url) = (connection.peer(), format!("https://{}", self.authority()));
         let (report, result, instance) = (peer.report(), peer.result(), peer.instance());
-        let weak = insecure(report, &self.trust.anchors);
+        let weak = insecure(report, &self.trust);
         let mut facts = Facts::new();
         facts.add("sidecar", &url);
         facts.add("model", format!("{} version {}", report.model.name, report.model.version));

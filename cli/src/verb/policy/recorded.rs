@@ -16,7 +16,8 @@ use crate::file;
 use crate::table::{Cell, Table};
 use crate::verb::Context;
 use crate::verb::rules::{Grounds, Rules, Verdict, references};
-use crate::verb::verify::{EVIDENCE_LIMIT, anchors, endorsements, now, time};
+use crate::verb::trust::TrustArgs;
+use crate::verb::verify::{EVIDENCE_LIMIT, now, time};
 
 pub(super) const TEST_EXAMPLES: &str = "\
 Examples:
@@ -48,18 +49,14 @@ pub struct RecordedArgs {
     /// Reference Values that policies may name, TOML; may be repeated
     #[arg(long, value_name = "FILE")]
     reference_values: Vec<PathBuf>,
-    /// Endorsements: a bundle or one QuoteCollateralV3 object, JSON; may be repeated
-    #[arg(long, value_name = "FILE")]
-    bundle: Vec<PathBuf>,
     /// When to verify for: RFC 3339 or Unix seconds [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<UnixTime>,
     /// The key that is asked for, for resource policies in Rego
     #[arg(long, value_name = "KID")]
     kid: Option<String>,
-    /// INSECURE: also trust this root; whoever holds its key can forge any Evidence. For tests
-    #[arg(long, value_name = "FILE")]
-    insecure_extra_root: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// What a test expects of every file.
@@ -223,8 +220,7 @@ fn side(verdict: &Verdict) -> Value {
 
 fn grounds(args: &RecordedArgs, context: &mut Context<'_>) -> Result<Grounds, Failure> {
     Ok(Grounds {
-        endorsements: endorsements(&args.bundle)?,
-        anchors: anchors(&args.insecure_extra_root, context)?,
+        trust: args.trust.load(context)?,
         references: references(&args.reference_values)?,
         at: match args.at {
             Some(at) => at,

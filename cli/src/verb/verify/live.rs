@@ -9,9 +9,8 @@ use std::path::Path;
 
 use adyton_attestation::peer::RelayablePeer;
 use adyton_attestation::report::{AttestationReport, ReportError};
-use adyton_attestation::verifier::Outcome;
 use adyton_attestation::{
-    Claims, Evidence, Ladder, Reason, ReferenceValues, UnixTime, Verified, replay,
+    Claims, Evidence, Ladder, Reason, ReferenceValues, UnixTime, Verified, replay_with,
 };
 use adyton_client::{
     AnsweredConnection, ClientError, Instance, PeerTrust, ProvisionalConnection, VerifiedPeer,
@@ -25,7 +24,7 @@ use rustls_pki_types::CertificateDer;
 use super::page::{self, Comparison, Page};
 use super::pinning::Pinning;
 use super::stored::rejected;
-use super::{BindingArg, VerifyArgs, anchors, endorsements, now};
+use super::{BindingArg, VerifyArgs, now};
 use crate::console::{Tone, printable};
 use crate::failure::{Exit, Failure};
 use crate::file;
@@ -46,10 +45,7 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
     // 1. Everything that can be wrong on this side, before anything is sent.
     let address = Address::parse(Party::Sidecar, url)?;
     let expectation = Expectation::read(args)?;
-    let trust = PeerTrust {
-        endorsements: endorsements(&args.bundle)?,
-        anchors: anchors(&args.insecure_extra_root, context)?,
-    };
+    let trust = args.trust.load(context)?;
     let identity = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
@@ -72,7 +68,7 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
         report: &report,
         spki_sha256: spki_sha256(&certificate).map_err(|error| unusable(&error))?,
         ladder: None,
-        insecure: page::insecure(&report, &trust.anchors),
+        insecure: page::insecure(&report, &trust),
         at,
         paint: context.console.paint(),
     };
@@ -80,18 +76,22 @@ pub(super) fn run(url: &str, args: &VerifyArgs, context: &mut Context<'_>) -> Re
         Ok(peer) => peer,
         Err(error) => {
             let reasons = error.reasons();
-            settle_binding(ladder.as_mut(), reasons.first());
+            if let Some(ladder) = &mut ladder {
+                ladder.settle_challenge(reasons.first());
+            }
             page.ladder = ladder.as_ref();
             page.print_refused(&reasons, context)?;
             return Err(refused(&error));
         }
     };
-    settle_binding(ladder.as_mut(), None);
+    if let Some(ladder) = &mut ladder {
+        ladder.settle_challenge(None);
+    }
 
     // 4. Is it what the caller expects?
     let (claims, instance) = (peer.claims().clone(), peer.instance());
-    let (comparison, mut reasons) = compare(peer.into_verified(), &expectation, at);
-    settle_appraisal(ladder.as_mut(), &comparison, &reasons);
+    let (comparison, mut reasons) =
+        compare(peer.into_verified(), &expectation, at, ladder.as_mut());
     page.ladder = ladder.as_ref();
     reasons.extend(model_reasons(&report, args, &expectation));
     reasons.extend(pinning.reasons_against(&instance));
@@ -260,40 +260,7 @@ fn no_report(status: StatusCode, said: &str) -> Failure {
 /// The rungs for showing. The proof comes from [`verify_report`](adyton_attestation::verify_report) alone.
 fn climb(report: &AttestationReport, trust: &PeerTrust, at: UnixTime) -> Option<Ladder> {
     let evidence = Evidence::parse_kbs(report.tee, &report.evidence).ok()?;
-    Some(replay(&evidence, &trust.endorsements, &trust.anchors, at))
-}
-
-/// Enters what [`verify_report`](adyton_attestation::verify_report) said into the rung that a replay leaves open: what the report commits to.
-fn settle_binding(ladder: Option<&mut Ladder>, refusal: Option<&Reason>) {
-    let Some(ladder) = ladder else { return };
-    let sound = ladder.all_passed();
-    for rung in ladder.rungs.iter_mut().filter(|rung| rung.id == "T18") {
-        rung.outcome = match refusal {
-            None => Outcome::Passed,
-            // When another rung refused, nobody got as far as the report data.
-            Some(_) if !sound => Outcome::NotReached,
-            Some(reason) => Outcome::Failed(reason.clone()),
-        };
-    }
-}
-
-/// Enters what [`appraise`](adyton_attestation::appraise) said into the rungs that are its own.
-fn settle_appraisal(ladder: Option<&mut Ladder>, comparison: &Comparison, reasons: &[Reason]) {
-    let Some(ladder) = ladder else { return };
-    for rung in &mut ladder.rungs {
-        let refused = reasons.iter().find(|reason| reason.rung == rung.id);
-        let appraised = matches!(rung.id, "T11" | "T15" | "T17");
-        rung.outcome = match (refused, comparison) {
-            (Some(reason), _) => Outcome::Failed(reason.clone()),
-            (None, Comparison::NotAsked) if appraised => {
-                Outcome::NotApplicable("not asked: no Reference Values or policy given".to_owned())
-            }
-            (None, Comparison::Accepted { .. } | Comparison::Refused) if appraised => {
-                Outcome::Passed
-            }
-            (None, _) => continue,
-        };
-    }
+    Some(replay_with(&evidence, &trust.endorsements, &trust.anchors, at, &trust.options))
 }
 
 /// A refused report: 12 when only Endorsements are missing, 30 when it is no report, else 10.
@@ -315,11 +282,16 @@ fn compare(
     verified: Verified<Claims>,
     expectation: &Expectation,
     at: UnixTime,
+    ladder: Option<&mut Ladder>,
 ) -> (Comparison, Vec<Reason>) {
     let Expectation::Asked { references, rules, .. } = expectation else {
         return (Comparison::NotAsked, Vec::new());
     };
-    match rules.judge(verified, references, at) {
+    let verdict = rules.judge(verified, references, at);
+    if let Some(ladder) = ladder {
+        rules.settle(ladder, &verdict);
+    }
+    match verdict {
         Verdict::Accepted { reference_values: Some(reference_values) } => {
             (Comparison::Accepted { reference_values }, Vec::new())
         }
@@ -339,27 +311,24 @@ fn model_reasons(
     if let Some(expected) = args.manifest_digest
         && report.manifest_digest != expected
     {
-        reasons.push(Reason {
-            code: "model.manifest-digest".into(),
-            rung: "model".into(),
-            claim: "manifest_digest".into(),
-            expected: hex::encode(expected),
-            got: hex::encode(report.manifest_digest),
-            remedy: "the pod serves another model or another version; compare with adyton inspect"
-                .into(),
-        });
+        reasons.push(Reason::new(
+            "model.manifest-digest",
+            "model",
+            "manifest_digest",
+            (hex::encode(expected), hex::encode(report.manifest_digest)),
+            "the pod serves another model or another version; compare with adyton inspect",
+        ));
     }
     if let Expectation::Asked { minimum_model_version, .. } = expectation
         && report.model.version < *minimum_model_version
     {
-        reasons.push(Reason {
-            code: "model.version".into(),
-            rung: "model".into(),
-            claim: "model.version".into(),
-            expected: format!("at least {minimum_model_version}"),
-            got: report.model.version.to_string(),
-            remedy: "the pod serves an outdated model; have it replaced".into(),
-        });
+        reasons.push(Reason::new(
+            "model.version",
+            "model",
+            "model.version",
+            (format!("at least {minimum_model_version}"), report.model.version.to_string()),
+            "the pod serves an outdated model; have it replaced",
+        ));
     }
     reasons
 }

@@ -13,16 +13,16 @@ mod stored;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use adyton_attestation::UnixTime;
 use adyton_attestation::peer::PinnedInstance;
-use adyton_attestation::{EndorsementBundle, TrustAnchors, UnixTime};
 use clap::{ArgGroup, Args, ValueEnum};
 
 pub(super) use live::transport_failure;
 pub(super) use page::insecure;
 
 use super::Context;
+use super::trust::TrustArgs;
 use crate::failure::{Exit, Failure};
-use crate::file;
 
 /// Shown under the help.
 pub const EXAMPLES: &str = "\
@@ -52,14 +52,8 @@ Exit codes:
   11  genuine, but not what was expected
   12  Endorsements missing        13  sidecar not reached";
 
-/// The longest Endorsement bundle.
-const BUNDLE_LIMIT: u64 = 16 * 1024 * 1024;
-
 /// The longest Evidence file: quote, event log, and JSON around them.
 pub(super) const EVIDENCE_LIMIT: u64 = 8 * 1024 * 1024;
-
-/// The longest root certificate file.
-const ROOT_LIMIT: u64 = 64 * 1024;
 
 /// How tightly the report must be bound to this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,9 +74,6 @@ pub struct VerifyArgs {
     /// Evidence in a file: a raw quote, its hex, the KBS's JSON or a saved attestation report
     #[arg(long, value_name = "FILE")]
     evidence: Option<PathBuf>,
-    /// Endorsements: a bundle or one QuoteCollateralV3 object, JSON; may be repeated
-    #[arg(long, value_name = "FILE")]
-    bundle: Vec<PathBuf>,
     /// When to verify for: RFC 3339 or Unix seconds [default: now]
     #[arg(long, value_name = "TIME", requires = "evidence", value_parser = time)]
     at: Option<UnixTime>,
@@ -117,9 +108,8 @@ pub struct VerifyArgs {
     /// Remember the machine on first use, and refuse another one afterwards, like ssh's known_hosts
     #[arg(long, value_name = "FILE", conflicts_with = "evidence")]
     known_peers: Option<PathBuf>,
-    /// INSECURE: also trust this root; whoever holds its key can forge any Evidence. For tests
-    #[arg(long, value_name = "FILE")]
-    insecure_extra_root: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Runs `adyton verify`.
@@ -134,54 +124,6 @@ pub fn run(args: &VerifyArgs, context: &mut Context<'_>) -> Result<(), Failure> 
             .expected("a URL, or --evidence FILE")
             .remedy("adyton verify --help")),
     }
-}
-
-pub(super) fn endorsements(paths: &[PathBuf]) -> Result<EndorsementBundle, Failure> {
-    let mut all = EndorsementBundle::empty();
-    for path in paths {
-        let bytes = file::read("Endorsement bundle", path, BUNDLE_LIMIT)?;
-        let merged = EndorsementBundle::parse(&bytes).and_then(|bundle| all.merge(bundle));
-        all = merged.map_err(|error| {
-            Failure::new(
-                Exit::Malformed,
-                "endorsements.malformed",
-                format!("the Endorsement bundle {} is not valid", path.display()),
-            )
-            .expected("{\"version\":1,\"tdx\":[…]} or one QuoteCollateralV3 object, JSON")
-            .remedy(error.remedy())
-            .caused_by(&error)
-        })?;
-    }
-    Ok(all)
-}
-
-pub(super) fn anchors(
-    paths: &[PathBuf],
-    context: &mut Context<'_>,
-) -> Result<TrustAnchors, Failure> {
-    let mut anchors = TrustAnchors::vendor();
-    for path in paths {
-        let bytes = file::read("extra root", path, ROOT_LIMIT)?;
-        anchors = anchors.with_insecure_extra_root(&bytes).map_err(|error| {
-            Failure::new(
-                Exit::Malformed,
-                "anchor.malformed",
-                format!("the extra root {} cannot be used", path.display()),
-            )
-            .expected("one X.509 certificate, DER or PEM")
-            .remedy("check the file")
-            .caused_by(&error)
-        })?;
-    }
-    for sha256 in anchors.insecure_extra_roots() {
-        context.console.warn(
-            "insecure-extra-root",
-            &format!(
-                "INSECURE: trusting an extra root (SHA-256 {sha256}). Whoever holds its key can forge any Evidence."
-            ),
-        );
-    }
-    Ok(anchors)
 }
 
 pub(super) fn now() -> Result<UnixTime, Failure> {

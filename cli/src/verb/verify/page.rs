@@ -1,15 +1,16 @@
 //! What one verification of a running sidecar prints: a page for people, a document for programs.
 
 use adyton_attestation::binding::BindingLevel;
+use adyton_attestation::peer::PeerTrust;
 use adyton_attestation::report::{AttestationReport, KeyMemory, Protections};
-use adyton_attestation::{Claims, Ladder, Reason, TrustAnchors, UnixTime};
+use adyton_attestation::{Claims, Ladder, Reason, UnixTime};
 use serde_json::json;
 
 use super::picture;
 use crate::console::{Paint, Tone, printable};
 use crate::failure::Failure;
 use crate::table::{Cell, Facts, shortened};
-use crate::verb::Context;
+use crate::verb::{Context, trust};
 
 /// What the comparison with Reference Values said.
 pub(super) enum Comparison {
@@ -27,11 +28,10 @@ pub(super) enum Comparison {
 }
 
 /// Everything that can weaken the result, in words: ours first, then what the sidecar says of itself.
-pub(in crate::verb) fn insecure(report: &AttestationReport, anchors: &TrustAnchors) -> Vec<String> {
-    let mut all: Vec<String> = anchors
-        .insecure_extra_roots()
+pub(in crate::verb) fn insecure(report: &AttestationReport, trust: &PeerTrust) -> Vec<String> {
+    let mut all: Vec<String> = trust::insecure(trust)
         .into_iter()
-        .map(|sha256| format!("this verification trusts the extra root {sha256}"))
+        .map(|said| format!("this verification: {said}"))
         .collect();
     all.extend(report.insecure.iter().map(|said| format!("the sidecar says: {said}")));
     all

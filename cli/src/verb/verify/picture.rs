@@ -25,7 +25,8 @@ fn rung_row(rung: &RungOutcome) -> [Cell; 4] {
         Outcome::Failed(reason) => (Tone::Bad, "✗", Cell::new(Tone::Bad, &reason.code)),
         Outcome::Waived(reason) => (Tone::Bad, "!", Cell::new(Tone::Bad, &reason.code)),
         Outcome::NotReached => (Tone::Dim, "·", Cell::new(Tone::Dim, "not reached")),
-        Outcome::NotApplicable(why) => (Tone::Dim, "–", Cell::new(Tone::Dim, why)),
+        Outcome::LeftTo(whom) => (Tone::Dim, "–", Cell::new(Tone::Dim, whom.to_string())),
+        Outcome::NotApplicable(why) => (Tone::Dim, "–", Cell::new(Tone::Dim, why.to_string())),
     };
     [Cell::new(tone, mark), Cell::new(Tone::Dim, rung.id), Cell::from(rung.title), remark]
 }

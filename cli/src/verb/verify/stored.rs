@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use adyton_attestation::verifier::Outcome;
-use adyton_attestation::{Evidence, Ladder, Reason, replay};
+use adyton_attestation::{Evidence, Ladder, Reason, replay_with};
 use serde_json::json;
 
-use super::{EVIDENCE_LIMIT, VerifyArgs, anchors, endorsements, now, picture};
+use super::{EVIDENCE_LIMIT, VerifyArgs, now, picture};
 use crate::console::{Paint, Tone, printable};
 use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::verb::Context;
 use crate::verb::rules::{Grounds, Rules, Verdict, references};
+use crate::verb::trust::insecure;
 
 pub(super) fn run(
     path: &Path,
@@ -32,8 +32,7 @@ pub(super) fn run(
         .caused_by(&error)
     })?;
     let grounds = Grounds {
-        endorsements: endorsements(&args.bundle)?,
-        anchors: anchors(&args.insecure_extra_root, context)?,
+        trust: args.trust.load(context)?,
         references: references(&args.reference_values)?,
         at: match args.at {
             Some(at) => at,
@@ -45,13 +44,14 @@ pub(super) fn run(
         None if !grounds.references.is_empty() => Some(Rules::Strict),
         None => None,
     };
-    let (anchors, at) = (&grounds.anchors, grounds.at);
-    let mut ladder = replay(&evidence, &grounds.endorsements, anchors, at);
+    let (trust, at) = (&grounds.trust, grounds.at);
+    let mut ladder =
+        replay_with(&evidence, &trust.endorsements, &trust.anchors, at, &trust.options);
     let passed = ladder.all_passed();
     // Claims that did not verify are not worth an opinion.
-    let verdict = rules.filter(|_| passed).map(|rules| rules.verdict(&evidence, &grounds));
-    if let Some(verdict) = &verdict {
-        settle(&mut ladder, verdict);
+    let verdict = rules.as_ref().filter(|_| passed).map(|rules| rules.verdict(&evidence, &grounds));
+    if let (Some(verdict), Some(rules)) = (&verdict, &rules) {
+        rules.settle(&mut ladder, verdict);
     }
 
     let paint = context.console.paint();
@@ -62,6 +62,10 @@ pub(super) fn run(
         text.push_str(&picture::claims(claims, paint));
     }
     text.push('\n');
+    let insecure = insecure(trust);
+    for line in &insecure {
+        text.push_str(&format!("{}\n", paint.text(Tone::Warn, &format!("INSECURE: {line}"))));
+    }
     text.push_str(&closing(&ladder, passed, verdict.as_ref(), paint));
     let json = json!({
         "verified": passed,
@@ -72,7 +76,7 @@ pub(super) fn run(
         "report_data": hex::encode(evidence.report_data().0),
         "rungs": ladder.rungs,
         "claims": ladder.claims,
-        "insecure": anchors.insecure_extra_roots(),
+        "insecure": insecure,
         "appraisal": verdict.as_ref().map_or("not-asked", Verdict::word),
         "reasons": verdict.as_ref().map(Verdict::reasons).unwrap_or_default(),
     });
@@ -87,26 +91,6 @@ pub(super) fn run(
             "genuine Evidence, but not what the policy accepts",
         )
         .reasons(reasons)),
-    }
-}
-
-/// Puts what the rules said beside the rungs that were left to them.
-fn settle(ladder: &mut Ladder, verdict: &Verdict) {
-    for rung in &mut ladder.rungs {
-        let left_to_rules = matches!(&rung.outcome,
-            Outcome::NotApplicable(why) if why == "decided by the appraisal policy");
-        if !left_to_rules {
-            continue;
-        }
-        let own = verdict.reasons().iter().find(|reason| reason.rung == rung.id);
-        rung.outcome = match (own, verdict) {
-            (Some(reason), _) => Outcome::Failed(reason.clone()),
-            (None, Verdict::Accepted { reference_values: None }) => {
-                Outcome::NotApplicable("a policy in Rego was asked alone".to_owned())
-            }
-            (None, Verdict::Accepted { .. } | Verdict::Denied(_)) => Outcome::Passed,
-            (None, Verdict::NotVerified(_)) => Outcome::NotReached,
-        };
     }
 }
 
@@ -140,9 +124,8 @@ pub(super) fn refusal(ladder: &Ladder) -> Failure {
 
 /// A refusal with its reasons, and the exit code that they call for.
 pub(super) fn rejected(reasons: Vec<Reason>) -> Failure {
-    // Rung T16 asks whether there are Endorsements for the platform at all.
-    let missing = |reason: &Reason| reason.rung == "T16";
-    let (exit, code, message) = if !reasons.is_empty() && reasons.iter().all(missing) {
+    let lacking = !reasons.is_empty() && reasons.iter().all(Reason::lacks_endorsements);
+    let (exit, code, message) = if lacking {
         (
             Exit::EndorsementsUnavailable,
             "endorsements.missing",
