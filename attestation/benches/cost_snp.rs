@@ -6,6 +6,8 @@
 //!
 //! - `by hand`: ring over parsed certificates: ARK by itself, ASK by ARK, VCEK by ASK, report by VCEK.
 //!   No dates, names, roles, chip, firmware: what a verifier that checks signatures only would pay;
+//! - `sev`: the crate `sev` without OpenSSL, which Rust verifiers of SNP use: the same four signatures over
+//!   parsed certificates and a parsed report;
 //! - `cold`: our ladder over a parsed report, no signature known. The ARK is pinned and the ASK built in,
 //!   so two signatures are left;
 //! - `warm`: the same with a [`SignatureCache`] that has seen another report of this chip.
@@ -28,6 +30,9 @@ use ring::signature::{
     ECDSA_P384_SHA384_FIXED, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls_pki_types::pem::PemObject as _;
+use sev::certs::snp::{Chain, Verifiable as _, ca};
+use sev::firmware::guest::AttestationReport;
+use sev::parser::ByteParser as _;
 use x509_cert::Certificate;
 
 const TURNS: usize = 600;
@@ -47,6 +52,7 @@ fn main() {
             .map(|der| der.expect("PEM").to_vec())
             .collect();
     let by_hand = ByHand::parse(&raw, &vcek, &chain[0], &chain[1]);
+    let rival = Sev::parse(&raw, &vcek, &chain[0], &chain[1]);
 
     let certificates = PresentedCertificates::one(CertificateLabel::Vcek, &vcek).expect("one");
     let evidence = SnpEvidence::parse(&raw).expect("a report").with_certificates(certificates);
@@ -69,18 +75,43 @@ fn main() {
         drop(verified.expect("sound"));
     };
     warm();
-    let [mut hand, mut ours, mut known] = [(); 3].map(|()| Vec::with_capacity(turns));
+    let [mut hand, mut sev, mut ours, mut known] = [(); 4].map(|()| Vec::with_capacity(turns));
     for _ in 0..turns {
         hand.push(timed(|| by_hand.verify()));
+        sev.push(timed(|| rival.verify()));
         ours.push(timed(cold));
         known.push(timed(warm));
     }
     println!("{turns} turns each; milliseconds, median (quickest tenth)");
-    let (hand, ours, known) = (figures(hand), figures(ours), figures(known));
+    let (hand, sev, ours, known) = (figures(hand), figures(sev), figures(ours), figures(known));
     println!("by hand  {:.3} ({:.3})", hand.0, hand.1);
+    println!("sev      {:.3} ({:.3})", sev.0, sev.1);
     for (name, (median, quick)) in [("cold", ours), ("warm", known)] {
-        let (of_median, of_quick) = (median / hand.0, quick / hand.1);
-        println!("{name:<8} {median:.3} ({quick:.3})  {of_median:.3} ({of_quick:.3}) of by hand");
+        print!("{name:<8} {median:.3} ({quick:.3})");
+        for (rival, figures) in [("by hand", hand), ("sev", sev)] {
+            let (of_median, of_quick) = (median / figures.0, quick / figures.1);
+            print!("  {of_median:.3} ({of_quick:.3}) of {rival}");
+        }
+        println!();
+    }
+}
+
+/// What the crate `sev` verifies: ARK by itself, ASK by ARK, VCEK by ASK, report by VCEK.
+struct Sev {
+    chain: Chain,
+    report: AttestationReport,
+}
+
+impl Sev {
+    fn parse(raw: &[u8], vcek: &[u8], ask: &[u8], ark: &[u8]) -> Self {
+        let certificate = |der| sev::certs::snp::Certificate::from_der(der).expect("a certificate");
+        let ca = ca::Chain { ark: certificate(ark), ask: certificate(ask) };
+        let chain = Chain { ca, vek: certificate(vcek) };
+        Self { chain, report: AttestationReport::from_bytes(raw).expect("a report") }
+    }
+
+    fn verify(&self) {
+        black_box((&self.chain, &self.report)).verify().expect("sound");
     }
 }
 
