@@ -51,13 +51,13 @@ impl Reason {
     /// is no longer or not yet valid, revoked or damaged: that is a verdict.
     #[must_use]
     pub fn lacks_endorsements(&self) -> bool {
-        is_lack_of_endorsements(&self.code)
+        awaits_vendor(&self.code)
     }
 }
 
 /// As [`Reason::lacks_endorsements`], by the code alone: all that a guest is told.
 #[must_use]
-pub fn is_lack_of_endorsements(code: &str) -> bool {
+pub fn awaits_vendor(code: &str) -> bool {
     matches!(
         code,
         "endorsements.unavailable"

@@ -13,8 +13,6 @@ use crate::unix_time::UnixTime;
 
 mod guest;
 mod policy;
-#[cfg(test)]
-mod tests;
 
 pub use policy::{GuestRestriction, MinimumTcb, PlatformProperty, SnpPolicy};
 
@@ -223,3 +221,6 @@ fn measurements(
     });
     matching("S14", "snp", policy, compared, reasons)
 }
+
+#[cfg(test)]
+mod tests;

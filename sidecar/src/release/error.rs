@@ -6,7 +6,7 @@ use adyton_attestation::attester::AttesterError;
 use adyton_attestation::rcar::{
     ErrorInformation, JweError, RcarError, ResourcePathError, TeeKeyError,
 };
-use adyton_attestation::reason::is_lack_of_endorsements;
+use adyton_attestation::reason::awaits_vendor;
 use adyton_sealed_weights::{KeyError, KeyId};
 use http::StatusCode;
 
@@ -284,7 +284,7 @@ impl ReleaseError {
         let endorsements = self
             .information()
             .and_then(|information| information.adyton.as_ref())
-            .is_some_and(|told| told.codes.iter().any(|code| is_lack_of_endorsements(code)));
+            .is_some_and(|told| told.codes.iter().any(|code| awaits_vendor(code)));
         if endorsements { Exit::EndorsementsUnavailable } else { Exit::BrokerUnreachable }
     }
 }
