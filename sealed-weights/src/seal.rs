@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use crate::chunked::{CHUNK_LEN, Commitment, MessageCipher, Salt, TAG_LEN};
@@ -107,7 +108,8 @@ impl SealJob {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// Seals every file and writes the manifest; the output appears as a whole or not at all.
+    /// Seals every file and writes the manifest; the output appears as a whole or not at all. What an
+    /// earlier sealing for this output left when it was killed is removed first.
     ///
     /// # Errors
     /// In this order: [`SealError::NoRecipients`], then [`SealError::Io`],
@@ -187,18 +189,34 @@ struct Growing {
     path: PathBuf,
     parent: PathBuf,
     published: std::cell::Cell<bool>,
+    /// Locked as long as this sealing lives, so that another one can tell what nobody needs any more.
+    _lock: File,
 }
+
+/// Folders that other sealings of the same moment may take away before they are locked.
+const ATTEMPTS: usize = 8;
 
 impl Growing {
     fn create(out: &Path) -> Result<Self, SealError> {
         let parent = out.parent().unwrap_or(Path::new("/")).to_owned();
         let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let suffix = hex::encode(random::<8>()?);
         // Cut so that the name stays within NAME_MAX.
         let name: String = name.chars().take(48).collect();
-        let path = parent.join(format!(".{name}.sealing-{suffix}"));
-        std::fs::create_dir(&path).map_err(failure("create the folder", &path))?;
-        Ok(Self { path, parent, published: std::cell::Cell::new(false) })
+        let prefix = format!(".{name}.sealing-");
+        remove_leftovers(&parent, &prefix);
+        for _ in 0..ATTEMPTS {
+            let path = parent.join(format!("{prefix}{}", hex::encode(random::<8>()?)));
+            std::fs::create_dir(&path).map_err(failure("create the folder", &path))?;
+            let lock = File::open(&path).map_err(failure("open the folder", &path))?;
+            // A file system without locks: nobody can take it for a left-over either.
+            let _ = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            if path.exists() {
+                let published = std::cell::Cell::new(false);
+                return Ok(Self { path, parent, published, _lock: lock });
+            }
+        }
+        let source = std::io::Error::other("folders keep disappearing");
+        Err(failure("create a folder in", &parent)(source))
     }
 
     fn write_manifest(&self, json: &[u8]) -> Result<(), SealError> {
@@ -223,6 +241,26 @@ impl Drop for Growing {
         if !self.published.get() {
             // Ciphertext only; if it cannot be removed it is harmless and has a telling name.
             let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes what a sealing that was killed left: ciphertext under a content key that died with it. It cannot be
+/// continued (docs/decisions/0026) and is of no use to anybody; what cannot be removed is harmless.
+fn remove_leftovers(parent: &Path, prefix: &str) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let suffix = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        let is_ours = suffix.is_some_and(|suffix| {
+            suffix.len() == 16 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Ok(folder) = File::open(entry.path()) else { continue };
+        if rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
