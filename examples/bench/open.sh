@@ -36,7 +36,7 @@ mount -t tmpfs -o huge=never,size=90%,mode=0700 adyton-bench "$small"
 
 # The model, sealed onto the disk; reading it once more leaves it in the page cache.
 rm -rf "$work/model"
-"$measure" prepare "$work/model" "$mib" 4 >"$work/lines.json"
+"$measure" prepare "$work/model" "$mib" 4 noise >"$work/lines.json"
 cat "$work"/model/sealed/* "$work"/model/plain/* >/dev/null
 
 # --- rivals ------------------------------------------------------------------------------------------------------
@@ -97,9 +97,12 @@ else skipped "gocryptfs" "not installed, or no /dev/fuse"; fi
 # --- the run -----------------------------------------------------------------------------------------------------
 priority=()
 if nice -n -5 true 2>/dev/null; then priority=(nice -n -5); fi
+thp() { awk -v name="$1" '$1 == name {print $2}' /proc/vmstat; }
+given=$(thp thp_file_alloc) missed=$(thp thp_file_fallback)
 load_before=$(cut -d' ' -f1-3 /proc/loadavg)
 "${priority[@]}" "$measure" open "$work/model" "rounds=$rounds" "huge=$huge" "small=$small" "${rivals[@]}" \
     >>"$work/lines.json"
+given=$(($(thp thp_file_alloc) - given)) missed=$(($(thp thp_file_fallback) - missed))
 load_after=$(cut -d' ' -f1-3 /proc/loadavg)
 
 # --- memory, sizes, many files -----------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ rm -rf "$work"/*.sealed "$work/ctr"
 one() { "${priority[@]}" "$measure" memory "$1" "$2" 2 >>"$work/lines.json"; }
 for size in $memory_mib; do
     rm -rf "$work/model"
-    "$measure" prepare "$work/model" "$size" 1 >/dev/null
+    "$measure" prepare "$work/model" "$size" 1 holes >/dev/null
     rm -rf "$work/model/plain"
     cat "$work"/model/sealed/* >/dev/null
     for place in "$huge" "$small" anonymous; do one "$work/model" "$place"; done
@@ -115,7 +118,7 @@ done
 if [ -n "$memory_mib" ]; then
     for files in 1 10000; do
         rm -rf "$work/model"
-        "$measure" prepare "$work/model" 640 $files >/dev/null
+        "$measure" prepare "$work/model" 640 $files holes >/dev/null
         rm -rf "$work/model/plain"
         find "$work/model/sealed" -type f -exec cat {} + >/dev/null
         for _ in 1 2 3; do one "$work/model" "$huge"; done
@@ -127,6 +130,7 @@ cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
 "$measure" report "$out" "$work/lines.json" \
     "facts=$(nproc) × $cpu, $(awk '/MemTotal/ {printf "%d GiB", $2/1048576+0.5}' /proc/meminfo), Linux $(uname -r)" \
     "facts=model: $mib MiB in four files, in the page cache; $rounds rounds; priority: ${priority[*]:-usual}" \
+    "facts=memory is compacted before each round; huge pages given and missed in this run: $given, $missed" \
     "facts=load average before the run $load_before, after it $load_after (other work on the machine)" \
     "${skips[@]}"
 cat "$out.md"

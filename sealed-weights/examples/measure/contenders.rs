@@ -24,8 +24,43 @@ struct Contender {
     place: &'static str,
     threads: usize,
     bytes: u64,
-    run: Box<dyn Fn() -> Outcome<Duration>>,
+    run: Box<dyn Fn() -> Outcome<Took>>,
     seconds: Vec<f64>,
+    /// CPU seconds of the same stretch, or of a rival's whole process: what a neighbour cannot take away.
+    cpu_seconds: Vec<f64>,
+}
+
+/// One run.
+struct Took {
+    wall: Duration,
+    cpu: f64,
+}
+
+/// A stretch that is being timed.
+struct Clock {
+    wall: Instant,
+    cpu: f64,
+}
+
+impl Clock {
+    fn start() -> Outcome<Self> {
+        Ok(Self { cpu: cpu_seconds()?, wall: Instant::now() })
+    }
+
+    fn stop(&self) -> Outcome<Took> {
+        let wall = self.wall.elapsed();
+        Ok(Took { wall, cpu: cpu_seconds()? - self.cpu })
+    }
+}
+
+/// CPU seconds of this process and of the children it has waited for; a hundredth is the kernel's grain.
+fn cpu_seconds() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // utime, stime, cutime and cstime are the 14th to 17th word; the 2nd, in parentheses, may have blanks.
+    let (_, after) = stat.rsplit_once(')').ok_or("/proc/self/stat has no name")?;
+    let ticks: Result<u64, _> =
+        after.split_whitespace().skip(11).take(4).map(str::parse::<u64>).sum();
+    Ok(ticks? as f64 / 100.0)
 }
 
 struct Settings {
@@ -59,8 +94,7 @@ pub fn run(folder: &Path, settings: &[&str]) -> Outcome {
     let bytes = unlocked.manifest().total_bytes();
     let mut all = Vec::new();
     for threads in [1, 2] {
-        let raw: Box<dyn Fn() -> Outcome<Duration>> =
-            Box::new(move || Ok(raw_ring(threads, bytes)));
+        let raw: Box<dyn Fn() -> Outcome<Took>> = Box::new(move || raw_ring(threads, bytes));
         add(&mut all, "raw ring, hot chunks", "cache", threads, bytes, raw);
         for (place, dir) in [("huge", &settings.huge), ("small", &settings.small)] {
             ours_in_folder(&mut all, (place, dir), threads, &sealed, &unlocked);
@@ -76,18 +110,21 @@ pub fn run(folder: &Path, settings: &[&str]) -> Outcome {
     }
     for round in 0..settings.rounds {
         let len = all.len();
+        compact_memory();
         for step in 0..len {
             // A stride without a common divisor visits everybody, in another order each round.
             let stride = [1, 7, 5, 11, 13][round % 5];
             let stride = if len % stride == 0 { 1 } else { stride };
             let contender = &mut all[(step * stride + round) % len];
             let took = (contender.run)()?;
-            contender.seconds.push(took.as_secs_f64());
+            contender.seconds.push(took.wall.as_secs_f64());
+            contender.cpu_seconds.push(took.cpu);
         }
         eprintln!("round {} of {} done", round + 1, settings.rounds);
     }
     for contender in &mut all {
         contender.seconds.sort_by(f64::total_cmp);
+        contender.cpu_seconds.sort_by(f64::total_cmp);
         let rate = |seconds: f64| contender.bytes as f64 / seconds / 1e9;
         let seconds = &contender.seconds;
         let (Some(first), Some(last)) = (seconds.first(), seconds.last()) else { continue };
@@ -98,10 +135,19 @@ pub fn run(folder: &Path, settings: &[&str]) -> Outcome {
                 "threads": contender.threads, "bytes": contender.bytes,
                 "gb_per_second": rate(seconds[seconds.len() / 2]),
                 "slowest": rate(*last), "fastest": rate(*first),
+                "gb_per_cpu_second": rate(contender.cpu_seconds[seconds.len() / 2]),
             })
         );
     }
     Ok(())
+}
+
+/// Huge pages need whole blocks of free memory, and a machine that compiles all day has few: the kernel would make
+/// them while the clock runs. A guest that has just started has them.
+fn compact_memory() {
+    if fs::write("/proc/sys/vm/compact_memory", "1").is_err() {
+        eprintln!("the kernel was not asked to compact memory: that takes root");
+    }
 }
 
 fn add(
@@ -110,9 +156,11 @@ fn add(
     place: &'static str,
     threads: usize,
     bytes: u64,
-    run: Box<dyn Fn() -> Outcome<Duration>>,
+    run: Box<dyn Fn() -> Outcome<Took>>,
 ) {
-    all.push(Contender { name: name.to_owned(), place, threads, bytes, run, seconds: Vec::new() });
+    let name = name.to_owned();
+    let (seconds, cpu_seconds) = (Vec::new(), Vec::new());
+    all.push(Contender { name, place, threads, bytes, run, seconds, cpu_seconds });
 }
 
 fn options(threads: usize) -> OpenOptions {
@@ -135,10 +183,10 @@ fn ours_in_folder(
         threads,
         bytes,
         Box::new(move || {
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let staged = sealed_model.stage(&target, &options(threads), Arc::new(NoProgress))?;
             staged.wait();
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             staged.discard()?;
             Ok(took)
         }),
@@ -151,9 +199,9 @@ fn ours_in_folder(
         threads,
         bytes,
         Box::new(move || {
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let opened = model.open_with(&target, &options(threads), &NoProgress)?;
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             opened.wipe()?;
             Ok(took)
         }),
@@ -168,10 +216,10 @@ fn ours_in_folder(
         Box::new(move || {
             let staged = sealed_model.stage(&target, &options(threads), Arc::new(NoProgress))?;
             staged.wait();
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let unlocked = prepare::unlock(&sealed_model)?;
             let opened = unlocked.open_staged(staged, threads, &NoProgress)?;
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             opened.wipe()?;
             Ok(took)
         }),
@@ -193,9 +241,9 @@ fn ours_in_memory(
         threads,
         bytes,
         Box::new(move || {
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let opened = model.open_in_memory(&options(threads), &NoProgress)?;
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             drop(opened);
             Ok(took)
         }),
@@ -210,10 +258,10 @@ fn ours_in_memory(
         Box::new(move || {
             let staged = sealed.stage_in_memory(&options(threads), Arc::new(NoProgress))?;
             staged.wait();
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let unlocked = prepare::unlock(&sealed)?;
             let opened = unlocked.open_staged_in_memory(staged, threads, &NoProgress)?;
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             drop(opened);
             Ok(took)
         }),
@@ -238,13 +286,13 @@ fn rival(
         bytes,
         Box::new(move || {
             fs::create_dir_all(&out)?;
-            let begun = Instant::now();
+            let clock = Clock::start()?;
             let ran = Command::new("sh")
                 .args(["-ec", &command])
                 .env("OUT", &out)
                 .stdin(Stdio::null())
                 .output()?;
-            let took = begun.elapsed();
+            let took = clock.stop()?;
             fs::remove_dir_all(&out)?;
             if !ran.status.success() {
                 let said = String::from_utf8_lossy(&ran.stderr).into_owned();
@@ -252,14 +300,15 @@ fn rival(
             }
             let said = String::from_utf8_lossy(&ran.stdout).into_owned();
             let own = said.lines().find_map(|line| line.strip_prefix("SECONDS "));
-            Ok(own.map_or(Ok(took), |own| own.trim().parse().map(Duration::from_secs_f64))?)
+            let own = own.map(|own| own.trim().parse().map(Duration::from_secs_f64)).transpose()?;
+            Ok(Took { wall: own.unwrap_or(took.wall), cpu: took.cpu })
         }),
     );
 }
 
 /// Opens and seals again chunks that never leave the cache, until `bytes` went through the cipher.
-fn raw_ring(threads: usize, bytes: u64) -> Duration {
-    let begun = Instant::now();
+fn raw_ring(threads: usize, bytes: u64) -> Outcome<Took> {
+    let clock = Clock::start()?;
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(move || {
@@ -290,5 +339,5 @@ fn raw_ring(threads: usize, bytes: u64) -> Duration {
             });
         }
     });
-    begun.elapsed()
+    clock.stop()
 }

@@ -1,7 +1,7 @@
 //! Measures sealing and opening on this machine; `examples/bench/open.sh` prepares the places and calls it.
 //!
 //! ```text
-//! measure prepare FOLDER MIB FILES         a plain model and its sealed form, timed
+//! measure prepare FOLDER MIB FILES noise   a plain model and its sealed form, timed; or `holes`
 //! measure open FOLDER SETTINGS…            everything in one run, interleaved; one JSON line a contender
 //! measure memory FOLDER TARGET THREADS     opens once in a process of its own; seconds and peak memory
 //! measure report OUT LINES…                Markdown table and SVG chart of such lines
@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["prepare", folder, mib, files] => prepare::run(Path::new(folder), mib, files),
+        ["prepare", folder, mib, files, contents] => {
+            prepare::run(Path::new(folder), mib, files, contents)
+        }
         ["open", folder, settings @ ..] => contenders::run(Path::new(folder), settings),
         ["memory", folder, target, threads] => {
             memory::run(Path::new(folder), Path::new(target), threads)

@@ -27,7 +27,8 @@ pub fn unlock(sealed: &SealedModel) -> Outcome<UnlockedModel> {
     Ok(sealed.unlock(&model_key()?, &Requirements::default())?)
 }
 
-pub fn run(folder: &Path, mib: &str, files: &str) -> Outcome {
+/// `contents` is `noise`, or `holes`: a plain model that takes no disk.
+pub fn run(folder: &Path, mib: &str, files: &str, contents: &str) -> Outcome {
     let (bytes, files) = (mib.parse::<u64>()? << 20, files.parse::<u64>()?);
     let plain = folder.join("plain");
     fs::create_dir_all(&plain)?;
@@ -35,6 +36,10 @@ pub fn run(folder: &Path, mib: &str, files: &str) -> Outcome {
     for number in 0..files {
         let mut file = File::create(plain.join(format!("part-{number:05}.dat")))?;
         let mut left = bytes / files;
+        if contents == "holes" {
+            file.set_len(left)?;
+            continue;
+        }
         while left > 0 {
             let len = left.min(block.len() as u64);
             file.write_all(&block[..usize::try_from(len)?])?;
