@@ -14,6 +14,7 @@
 mod check;
 mod digest;
 mod environment;
+mod expose;
 mod file;
 mod problem;
 
@@ -26,6 +27,7 @@ use adyton_attestation::attester::{DetectionOptions, Source};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use environment::PREFIX as ENVIRONMENT_PREFIX;
+pub use expose::{ExposeConfig, Reading, S3Config};
 pub use file::ConfigFile;
 pub use problem::{ConfigError, Problem};
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// What is opened, and where to.
     pub model: ModelConfig,
+    /// How the inference server gets the weights.
+    pub expose: ExposeConfig,
     /// The inference server in this pod.
     pub upstream: UpstreamConfig,
     /// Our certificate and whose clients we accept.
@@ -114,10 +118,21 @@ pub struct ModelConfig {
     pub minimum_version: u64,
     /// Which key to ask for.
     pub key: KeyChoice,
+    /// Whether the files are opened into the target.
+    pub opening: Opening,
     /// Threads that open chunks.
     pub threads: NonZeroUsize,
     /// Who in the guest may read the opened files.
     pub readers: Readers,
+}
+
+/// Whether the files are opened into the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// All of them, before anybody is served.
+    IntoTarget,
+    /// None: ranges are opened when they are asked for. The target stays empty.
+    OnDemand,
 }
 
 /// Who in the guest may read the opened files.

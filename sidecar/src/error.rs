@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::admin::AdminError;
 use crate::config::ConfigError;
+use crate::expose::ExposeError;
 use crate::hygiene::HygieneError;
 use crate::proxy::ServeError;
 use crate::release::ReleaseError;
@@ -78,6 +79,9 @@ pub enum SidecarError {
     /// The sealed model could not be opened.
     #[error("the sealed model was not opened")]
     Weights(#[from] WeightsError),
+    /// The inference server could not be given the weights.
+    #[error("the weights were not exposed")]
+    Expose(#[from] ExposeError),
     /// The mTLS port could not be served.
     #[error("the mTLS port is not available")]
     Serve(#[from] ServeError),
@@ -95,6 +99,7 @@ impl SidecarError {
             Self::Admin(error) => vec![error.refusal()],
             Self::Release(error) => vec![error.refusal()],
             Self::Weights(error) => vec![error.refusal()],
+            Self::Expose(error) => vec![error.refusal()],
             Self::Serve(error) => vec![error.refusal()],
             Self::Process(error) => vec![Refusal {
                 code: "process.setup",

@@ -8,6 +8,7 @@
 //!    ─ Attested::release ────► Released            the model key, in locked memory
 //!    ─ weights::unlock ──────► Unlocked            the manifest is authentic and recent enough
 //!    ─ Unlocked::open ───────► LoadedWeights       every chunk authenticated, keys gone
+//!    ─ expose::expose ───────► Exposed             the inference server can read them
 //!    ─ Ready::new ───────────► Ready
 //!    ─ proxy::serve ─────────► the mTLS port       bound here and nowhere else
 //!    ─ shutdown ─────────────► Drained ─ wipe ─► nothing
@@ -19,6 +20,7 @@
 pub mod admin;
 pub mod config;
 pub mod error;
+pub mod expose;
 pub mod hygiene;
 pub mod logging;
 pub mod metrics;

@@ -26,6 +26,9 @@ A configuration:
   [model]
   source = \"/models/kjv.sealed\"
   target = \"/run/adyton\"               # tmpfs
+  [expose]
+  kind = \"s3\"                        # or tmpfs, the default: files in model.target
+  client_folder = \"/run/adyton-s3\"   # credentials for the inference server
   [upstream]
   address = \"http://127.0.0.1:8000\"    # or unix:/run/server.sock
   [tls]

@@ -27,6 +27,13 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct S3Labels {
+    operation: &'static str,
+    status: u16,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabels {
     phase: &'static str,
 }
@@ -51,6 +58,8 @@ pub struct Metrics {
     refused_connections: Counter,
     reports: Family<OutcomeLabels, Counter>,
     broker_attempts: Family<OutcomeLabels, Counter>,
+    s3_requests: Family<S3Labels, Counter>,
+    s3_sent_bytes: Counter,
     phase: Family<PhaseLabels, Gauge>,
     staged_bytes: Gauge,
     required_bytes: Gauge,
@@ -86,6 +95,8 @@ impl Metrics {
             refused_connections: Counter::default(),
             reports: Family::default(),
             broker_attempts: Family::default(),
+            s3_requests: Family::default(),
+            s3_sent_bytes: Counter::default(),
             phase: Family::default(),
             staged_bytes: Gauge::default(),
             required_bytes: Gauge::default(),
@@ -125,6 +136,17 @@ impl Metrics {
             "broker_attempts",
             "Exchanges with the broker",
             metrics.broker_attempts.clone(),
+        );
+        registry.register(
+            "s3_requests",
+            "Requests on the S3 endpoint",
+            metrics.s3_requests.clone(),
+        );
+        registry.register_with_unit(
+            "s3_sent",
+            "Bytes that the S3 endpoint sent",
+            Unit::Bytes,
+            metrics.s3_sent_bytes.clone(),
         );
         registry.register("phase", "1 for the current phase", metrics.phase.clone());
         metrics.register_target(&mut registry);
@@ -219,6 +241,12 @@ impl Metrics {
     /// An exchange with the broker ended: `ok`, `retry` or `refused`.
     pub fn broker_attempt(&self, outcome: &'static str) {
         self.broker_attempts.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// A request on the S3 endpoint was answered with `bytes`, its head included.
+    pub fn s3_answer(&self, operation: &'static str, status: u16, code: &'static str, bytes: u64) {
+        self.s3_requests.get_or_create(&S3Labels { operation, status, code }).inc();
+        self.s3_sent_bytes.inc_by(bytes);
     }
 
     /// The whole text.

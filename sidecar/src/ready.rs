@@ -1,8 +1,8 @@
 //! The last proof before the port opens, and what is left when it closes.
 //!
-//! A [`Ready`] cannot be made but from [`LoadedWeights`], and those come only at the end of the
+//! A [`Ready`] cannot be made but from [`Exposed`] weights, and those come only at the end of the
 //! ladder: hardened process, accepted Evidence, released key, authentic manifest, authentic
-//! chunks. [`proxy::serve`](crate::proxy::serve) takes it by value; a port without it cannot be
+//! chunks (or, where ranges are opened on the fly, each chunk authenticated when it is read). [`proxy::serve`](crate::proxy::serve) takes it by value; a port without it cannot be
 //! opened. It does not prove that the inference server is up; `/readyz` says that.
 
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use adyton_attestation::attester::Attester;
 use adyton_attestation::report::{Protections, ReportedModel};
 
 use crate::config::Config;
+use crate::expose::Exposed;
 use crate::phase::PhaseBoard;
-use crate::weights::{LoadedWeights, WeightsError};
+use crate::weights::WeightsError;
 
 /// Proof that this process may serve its model.
 pub struct Ready {
-    weights: LoadedWeights,
+    exposed: Exposed,
     config_digest: [u8; 32],
     insecure: Vec<String>,
     board: Arc<PhaseBoard>,
@@ -24,22 +25,22 @@ pub struct Ready {
 
 impl Ready {
     fn assertion(
-        weights: LoadedWeights,
+        exposed: Exposed,
         config_digest: [u8; 32],
         insecure: Vec<String>,
         board: Arc<PhaseBoard>,
     ) -> Self {
-        Self { weights, config_digest, insecure, board }
+        Self { exposed, config_digest, insecure, board }
     }
 
     /// Ready, with these weights, under this configuration.
-    pub fn new(weights: LoadedWeights, config: &Config, board: Arc<PhaseBoard>) -> Self {
-        Self::assertion(weights, config.digest(), config.insecure(), board)
+    pub fn new(exposed: Exposed, config: &Config, board: Arc<PhaseBoard>) -> Self {
+        Self::assertion(exposed, config.digest(), config.insecure(), board)
     }
 
     /// Where Evidence comes from.
     pub fn attester(&self) -> Arc<dyn Attester> {
-        self.weights.attester()
+        self.exposed.weights().attester()
     }
 
     /// The board that follows this process.
@@ -49,7 +50,7 @@ impl Ready {
 
     /// SHA-256 of the exact bytes of the manifest that was authenticated.
     pub fn manifest_digest(&self) -> [u8; 32] {
-        self.weights.manifest_digest()
+        self.exposed.weights().manifest_digest()
     }
 
     /// SHA-256 of the effective configuration.
@@ -59,12 +60,12 @@ impl Ready {
 
     /// Name, version, id and key of the model.
     pub fn model(&self) -> &ReportedModel {
-        self.weights.model()
+        self.exposed.weights().model()
     }
 
     /// How this process protects its secrets.
     pub fn protections(&self) -> &Protections {
-        self.weights.protections()
+        self.exposed.weights().protections()
     }
 
     /// The `insecure_` settings in force.
@@ -74,16 +75,16 @@ impl Ready {
 
     /// The port is closed; what is left is to be wiped.
     pub(crate) fn drained(self) -> Drained {
-        Drained(self.weights)
+        Drained(self.exposed)
     }
 }
 
 /// Weights that nobody serves any more.
 #[must_use = "plaintext stays in memory until it is wiped"]
-pub struct Drained(LoadedWeights);
+pub struct Drained(Exposed);
 
 impl Drained {
-    /// Overwrites and removes the plaintext.
+    /// Stops what exposes it, then overwrites and removes the plaintext.
     ///
     /// # Errors
     /// [`WeightsError::Wipe`] when something could not be removed.

@@ -8,7 +8,8 @@
 //! 4 Released    Attested::release         phase key-released
 //! 5 Unlocked    weights::unlock           manifest authentic, not a rollback
 //! 6 LoadedWeights Unlocked::open(Staging) phase opening
-//! 7 Ready       Ready::new
+//! 7 Exposed     expose::expose            the S3 endpoint, if any, answers
+//!   Ready       Ready::new
 //! 8 Drained     proxy::serve              phases ready, draining
 //! 9 (nothing)   Drained::wipe             phase wiped
 //! ```
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use crate::admin::{Admin, AdminError, View};
 use crate::config::Config;
 use crate::error::SidecarError;
+use crate::expose;
 use crate::hygiene::Hardened;
 use crate::metrics::Metrics;
 use crate::phase::{Phase, PhaseBoard};
@@ -140,8 +142,9 @@ impl Ladder {
         let Self { config, upstream, metrics, shutdown, mut ready_file } = self;
         // 6. Open it where it was staged.
         let loaded = unlocked.open(staging, &config.model, board, &shutdown).await?;
-        // 7. Nothing stands against serving.
-        let ready = Ready::new(loaded, &config, Arc::clone(board));
+        // 7. Let the inference server read it. Nothing stands against serving then.
+        let exposed = expose::expose(loaded, &config.expose, &metrics).await?;
+        let ready = Ready::new(exposed, &config, Arc::clone(board));
         // 8. Serve until told to end.
         let terms = Terms { tls: config.tls, clients: config.clients, limits: config.limits };
         let tell = |address: SocketAddr| {

@@ -9,8 +9,7 @@
 //! Against: memory that grows with readers; the same chunk opened for each of many small, unaligned ranges;
 //! plaintext that stays behind when nobody reads.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,7 +81,9 @@ enum Slot {
 
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<BlockKey, Slot, BuildHasherDefault<DefaultHasher>>,
+    slots: HashMap<BlockKey, Slot>,
+    /// Ready blocks in the order of their last use.
+    order: BTreeMap<u64, BlockKey>,
     free: Vec<LockedMemory>,
     clock: u64,
     waiting: usize,
@@ -126,21 +127,16 @@ impl BlockCache {
     ) -> Result<Arc<Block>, E> {
         let mut state = self.lock();
         loop {
-            state.clock += 1;
-            let now = state.clock;
-            match state.slots.get_mut(&key) {
-                Some(Slot::Ready { block, used, at }) => {
-                    (*used, *at) = (now, Instant::now());
-                    self.reused.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Arc::clone(block));
-                }
-                Some(Slot::Filling) => {
-                    state.waiting += 1;
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.waiting -= 1;
-                }
-                None => break,
+            if let Some(block) = state.reuse(key) {
+                self.reused.fetch_add(1, Ordering::Relaxed);
+                return Ok(block);
             }
+            if !matches!(state.slots.get(&key), Some(Slot::Filling)) {
+                break;
+            }
+            state.waiting += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         let Some(memory) = state.take_memory() else {
             return Err(PoolError::Pinned { blocks: self.blocks }.into());
@@ -193,28 +189,43 @@ impl BlockCache {
 }
 
 impl State {
+    /// Notes that a block is used now.
+    fn tick(&mut self, key: BlockKey) -> u64 {
+        self.clock += 1;
+        self.order.insert(self.clock, key);
+        self.clock
+    }
+
+    /// The block, if it is ready; it is the last to be evicted then.
+    fn reuse(&mut self, key: BlockKey) -> Option<Arc<Block>> {
+        let Some(Slot::Ready { block, used, at }) = self.slots.get_mut(&key) else { return None };
+        self.clock += 1;
+        self.order.remove(used);
+        self.order.insert(self.clock, key);
+        (*used, *at) = (self.clock, Instant::now());
+        Some(Arc::clone(block))
+    }
+
     /// Free memory, or that of the block which was not asked for for the longest time.
     fn take_memory(&mut self) -> Option<LockedMemory> {
         if let Some(memory) = self.free.pop() {
             return Some(memory);
         }
-        let oldest = self
-            .slots
-            .iter()
-            .filter_map(|(key, slot)| match slot {
-                // Nobody can take a second hold of it while we hold the lock.
-                Slot::Ready { block, used, .. } if Arc::strong_count(block) == 1 => {
-                    Some((*used, *key))
-                }
-                _ => None,
-            })
-            .min()?;
-        self.evict(oldest.1)
+        // Nobody can take a second hold of a block while we hold the lock.
+        let unpinned = |key: &&BlockKey| match self.slots.get(key) {
+            Some(Slot::Ready { block, .. }) => Arc::strong_count(block) == 1,
+            _ => false,
+        };
+        let oldest = *self.order.values().find(unpinned)?;
+        self.evict(oldest)
     }
 
     fn evict(&mut self, key: BlockKey) -> Option<LockedMemory> {
         match self.slots.remove(&key)? {
-            Slot::Ready { block, .. } => Some(Arc::into_inner(block)?.memory),
+            Slot::Ready { block, used, .. } => {
+                self.order.remove(&used);
+                Some(Arc::into_inner(block)?.memory)
+            }
             Slot::Filling => None,
         }
     }
@@ -239,7 +250,7 @@ impl Filling<'_> {
         let mut state = self.cache.lock();
         // `Drop` finds nothing then.
         let block = Arc::new(Block { memory: self.memory.take()?, len });
-        let used = state.clock;
+        let used = state.tick(self.key);
         let ready = Slot::Ready { block: Arc::clone(&block), used, at: Instant::now() };
         state.slots.insert(self.key, ready);
         self.cache.wake(&state);

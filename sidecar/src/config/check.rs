@@ -20,6 +20,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::digest;
+use super::expose;
 use super::file::{
     AttesterSection, BrokerSection, ConfigFile, LimitsSection, ModelSection, TlsSection,
     UpstreamSection,
@@ -27,7 +28,7 @@ use super::file::{
 use super::problem::{ConfigError, Problem};
 use super::{
     AttesterChoice, AttesterConfig, BrokerConfig, Config, EvidenceInCertificate, ExpectedName,
-    KeyChoice, ModelConfig, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
+    KeyChoice, ModelConfig, Opening, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
 };
 use crate::error::chain;
 use crate::hygiene::Swap;
@@ -50,6 +51,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     let attester = attester(&file.attester, &mut mistakes);
     let broker = broker(&file.broker, &mut mistakes);
     let model = model(&file.model, &mut mistakes);
+    let expose = expose::check(&file.expose, &mut mistakes);
     let upstream = upstream(&file.upstream, &mut mistakes);
     let tls = tls(&file.tls, &mut mistakes);
     let clients = clients(file.clients.allowed_sans.as_deref(), &mut mistakes);
@@ -60,7 +62,8 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         Some(admin_listen),
         Some(attester),
         Some(broker),
-        Some(model),
+        Some(mut model),
+        Some(expose),
         Some(upstream),
         Some(tls),
         Some(clients),
@@ -72,6 +75,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         attester,
         broker,
         model,
+        expose,
         upstream,
         tls,
         clients,
@@ -81,6 +85,9 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     else {
         return Err(ConfigError::all(mistakes.found));
     };
+    if expose.leaves_the_model_sealed() {
+        model.opening = Opening::OnDemand;
+    }
     let effective = digest::effective(&file, &broker.roots, &tls.client_roots);
     Ok(Config {
         listen,
@@ -89,6 +96,7 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
         attester,
         broker,
         model,
+        expose,
         upstream,
         tls,
         clients,
@@ -99,12 +107,12 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
 
 /// The mistakes found so far. Each check notes its mistake here and gives `None`.
 #[derive(Default)]
-struct Mistakes {
+pub(super) struct Mistakes {
     found: Vec<Problem>,
 }
 
 impl Mistakes {
-    fn note<T>(
+    pub(super) fn note<T>(
         &mut self,
         key: &str,
         value: impl Display,
@@ -120,7 +128,7 @@ impl Mistakes {
         None
     }
 
-    fn required<'a>(
+    pub(super) fn required<'a>(
         &mut self,
         key: &str,
         value: Option<&'a str>,
@@ -139,7 +147,7 @@ impl Mistakes {
         })
     }
 
-    fn between(&mut self, key: &str, value: u64, least: u64, most: u64) -> Option<u64> {
+    pub(super) fn between(&mut self, key: &str, value: u64, least: u64, most: u64) -> Option<u64> {
         if (least..=most).contains(&value) {
             Some(value)
         } else {
@@ -300,6 +308,7 @@ fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig>
     };
     Some(ModelConfig {
         readers: readers?,
+        opening: Opening::IntoTarget,
         source: source?,
         target: target?,
         name: section.name.clone().map_or(ExpectedName::AnyUnderThisKey, ExpectedName::Exactly),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::expose::ExposeSection;
 use super::problem::{ConfigError, Problem};
 
 /// The whole file. Every missing key has the default shown here, or is a mistake.
@@ -24,6 +25,8 @@ pub struct ConfigFile {
     pub broker: BrokerSection,
     /// `[model]`
     pub model: ModelSection,
+    /// `[expose]`
+    pub expose: ExposeSection,
     /// `[upstream]`
     pub upstream: UpstreamSection,
     /// `[tls]`
@@ -164,6 +167,7 @@ impl Default for ConfigFile {
             attester: AttesterSection::default(),
             broker: BrokerSection::default(),
             model: ModelSection::default(),
+            expose: ExposeSection::default(),
             upstream: UpstreamSection::default(),
             tls: TlsSection::default(),
             clients: ClientsSection::default(),

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use adyton_attestation::attester::Attester;
 use adyton_attestation::report::{Protections, ReportedModel};
+use adyton_s3_exposure::{ObjectSource, OpenedFiles, SealedRanges};
 use adyton_sealed_weights::{OpenedModel, Requirements, SealedModel, UnlockedModel};
 
 use tokio::task::JoinHandle;
@@ -27,11 +28,13 @@ use tokio::time::{Instant, timeout};
 
 pub use error::WeightsError;
 pub use source::{choose_key, load};
+use staging::Staged;
 pub use staging::Staging;
 pub(crate) use tmpfs::is_busy;
 pub use tmpfs::{remove_leftovers, sweep};
 
-use crate::config::{ExpectedName, ModelConfig};
+use crate::config::{ExpectedName, ModelConfig, Reading};
+use crate::expose::ExposeError;
 use crate::hygiene::Hardened;
 use crate::phase::{Phase, PhaseBoard};
 use crate::release::Released;
@@ -49,13 +52,26 @@ pub struct Unlocked {
     reported: ReportedModel,
 }
 
-/// Plaintext in the target, every chunk of it authenticated; the keys are gone.
+/// Plaintext in the target, every chunk of it authenticated, the keys gone; or, where ranges are opened on
+/// demand, an authentic manifest and the one key that opens its files.
 pub struct LoadedWeights {
     hardened: Hardened,
     attester: Arc<dyn Attester>,
-    opened: OpenedModel,
+    held: Held,
+    /// Paths and sizes, in the order of the manifest.
+    files: Vec<(String, u64)>,
     manifest_digest: [u8; 32],
     reported: ReportedModel,
+}
+
+/// What is there to be served.
+enum Held {
+    /// Plaintext in the target.
+    Opened(OpenedModel),
+    /// The means to open ranges; no plaintext.
+    OnDemand(Box<UnlockedModel>),
+    /// The S3 endpoint has what was here.
+    Lent,
 }
 
 /// Authenticates the manifest with the released key. The model key ends here; what is left is the
@@ -130,11 +146,32 @@ impl Unlocked {
         shutdown: &Shutdown,
     ) -> Result<LoadedWeights, WeightsError> {
         let Self { hardened, attester, model, reported } = self;
+        let manifest_digest = model.manifest_digest();
+        let files = model.manifest().files().iter();
+        let files: Vec<_> = files.map(|file| (file.path().to_string(), file.size())).collect();
         let Staging { staged, before, .. } = staging;
+        let staged = match staged {
+            Staged::InTarget(staged) => staged,
+            Staged::OnDemand => {
+                tracing::info!(
+                    files = files.len(),
+                    "the model stays sealed, ranges are opened on demand"
+                );
+                let held = Held::OnDemand(Box::new(model));
+                let loaded = LoadedWeights::assertion(
+                    hardened,
+                    attester,
+                    held,
+                    files,
+                    manifest_digest,
+                    reported,
+                );
+                return Ok(loaded);
+            }
+        };
         let (threads, progress) = (config.threads.get(), Arc::clone(board));
         let (begun, staged_bytes) = (Instant::now(), board.snapshot().staged);
         board.enter(Phase::Opening);
-        let manifest_digest = model.manifest_digest();
         let mut opening = tokio::task::spawn_blocking(move || {
             // `model` holds the content key; it ends with this closure, before anybody is served.
             model.open_staged(staged, threads, progress.as_ref())
@@ -157,7 +194,8 @@ impl Unlocked {
             huge_pages_missed = pages.map(|pages| pages.missed),
             "weights are open, keys are gone"
         );
-        Ok(LoadedWeights::assertion(hardened, attester, opened, manifest_digest, reported))
+        let held = Held::Opened(opened);
+        Ok(LoadedWeights::assertion(hardened, attester, held, files, manifest_digest, reported))
     }
 }
 
@@ -185,11 +223,37 @@ impl LoadedWeights {
     fn assertion(
         hardened: Hardened,
         attester: Arc<dyn Attester>,
-        opened: OpenedModel,
+        held: Held,
+        files: Vec<(String, u64)>,
         manifest_digest: [u8; 32],
         reported: ReportedModel,
     ) -> Self {
-        Self { hardened, attester, opened, manifest_digest, reported }
+        Self { hardened, attester, held, files, manifest_digest, reported }
+    }
+
+    /// Paths and sizes, in the order of the manifest.
+    pub(crate) fn files(&self) -> &[(String, u64)] {
+        &self.files
+    }
+
+    /// What the S3 endpoint reads from. Blocking.
+    ///
+    /// # Errors
+    /// [`ExposeError::Pool`], [`ExposeError::Opened`].
+    pub(crate) fn lend(&mut self, reading: Reading) -> Result<Box<dyn ObjectSource>, ExposeError> {
+        let pool_bytes = match reading {
+            Reading::OnTheFly { pool_bytes } => pool_bytes,
+            Reading::OpenedFiles => 0,
+        };
+        match std::mem::replace(&mut self.held, Held::Lent) {
+            Held::OnDemand(model) => Ok(Box::new(SealedRanges::new(*model, pool_bytes)?)),
+            Held::Opened(opened) => {
+                let files = OpenedFiles::new(opened.path(), self.files.clone());
+                self.held = Held::Opened(opened);
+                Ok(Box::new(files.map_err(ExposeError::Opened)?))
+            }
+            Held::Lent => Err(ExposeError::Opened(std::io::Error::other("they are lent already"))),
+        }
     }
 
     pub(crate) fn attester(&self) -> Arc<dyn Attester> {
@@ -213,6 +277,10 @@ impl LoadedWeights {
     /// # Errors
     /// [`WeightsError::Wipe`]
     pub fn wipe(self) -> Result<(), WeightsError> {
-        self.opened.wipe().map_err(WeightsError::Wipe)
+        match self.held {
+            Held::Opened(opened) => opened.wipe().map_err(WeightsError::Wipe),
+            // Nothing was written; what was opened was wiped where it was.
+            Held::OnDemand(_) | Held::Lent => Ok(()),
+        }
     }
 }

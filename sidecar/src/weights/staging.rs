@@ -15,15 +15,23 @@ use tokio::time::timeout;
 use super::{
     ABANDON, WeightsError, abandon, choose_key, huge_pages, load, remove_leftovers, tmpfs,
 };
-use crate::config::{ModelConfig, Readers};
+use crate::config::{ModelConfig, Opening, Readers};
 use crate::hygiene::Swap;
 use crate::phase::{HugePageCount, PhaseBoard};
 use crate::shutdown::Shutdown;
 
+/// What became of the ciphertext.
+pub(super) enum Staged {
+    /// On its way into the target.
+    InTarget(StagedModel),
+    /// Left where it lies: ranges are read when they are asked for.
+    OnDemand,
+}
+
 /// A sealed model that is being read into the target, and the key to ask for.
 pub struct Staging {
     pub(super) sealed: Arc<SealedModel>,
-    pub(super) staged: StagedModel,
+    pub(super) staged: Staged,
     /// The kernel's counts before the first byte was read.
     pub(super) before: Option<HugePageCount>,
     kid: KeyId,
@@ -69,15 +77,21 @@ impl Staging {
         remove_leftovers(&config.target)?;
         let sealed = load(config)?;
         let kid = choose_key(&sealed, &config.key)?;
-        board.target(tmpfs::look_at(&config.target, sealed.required_bytes())?);
+        if config.opening == Opening::IntoTarget {
+            board.target(tmpfs::look_at(&config.target, sealed.required_bytes())?);
+        }
         if shutdown.is_requested() {
             return Err(WeightsError::Interrupted);
         }
         let before = huge_pages::count();
-        let progress = Arc::new(StagingProgress(Arc::clone(board)));
-        let staged = sealed
-            .stage(&config.target, &options(config, swap), progress)
-            .map_err(WeightsError::Open)?;
+        let staged = match config.opening {
+            Opening::OnDemand => Staged::OnDemand,
+            Opening::IntoTarget => {
+                let progress = Arc::new(StagingProgress(Arc::clone(board)));
+                let staged = sealed.stage(&config.target, &options(config, swap), progress);
+                Staged::InTarget(staged.map_err(WeightsError::Open)?)
+            }
+        };
         let (sealed, target) = (Arc::new(sealed), config.target.clone());
         Ok(Self { sealed, staged, before, kid, target })
     }
@@ -92,7 +106,7 @@ impl Staging {
     /// # Errors
     /// [`WeightsError::Wipe`] when something could not be removed.
     pub async fn discard(self, board: &PhaseBoard) -> Result<(), WeightsError> {
-        let Self { staged, target, .. } = self;
+        let Self { staged: Staged::InTarget(staged), target, .. } = self else { return Ok(()) };
         let discarding = tokio::task::spawn_blocking(move || staged.discard());
         tracing::info!(staged_bytes = board.snapshot().staged, "what was staged is discarded");
         match abandon(discarding, &target).await {

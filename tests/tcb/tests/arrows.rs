@@ -14,7 +14,12 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("adyton-s3-exposure", &["adyton-sealed-weights"], &[]),
     (
         "adyton-sidecar",
-        &["adyton-attestation", "adyton-model-signature", "adyton-sealed-weights"],
+        &[
+            "adyton-attestation",
+            "adyton-model-signature",
+            "adyton-s3-exposure",
+            "adyton-sealed-weights",
+        ],
         &["adyton-fake-tee", "adyton-client"],
     ),
     ("adyton-rego", &["adyton-attestation"], &["adyton-fake-tee"]),

@@ -4,8 +4,8 @@ use std::fs;
 
 use adyton_tcb::{packages_of, sources, workspace_root};
 
-/// Code lines that the sidecar can reach; docs/decisions/0005, 0010 and 0011. May go down, not up.
-const CODE_LINES: usize = 17_100;
+/// Code lines that the sidecar can reach; docs/decisions/0005, 0010, 0011 and 0013. May go down, not up.
+const CODE_LINES: usize = 20_300;
 /// Modules of the two libraries that serve the broker, the owner and the client, never the sidecar.
 const OUTSIDE_THE_TEE: &[&str] = &[
     "attestation/src/appraisal/",
@@ -48,7 +48,7 @@ const UNSAFE_FILES: [&str; 3] = [
     "attestation/src/attester/sev_guest/device.rs",
 ];
 
-const IN_THE_TEE: [&str; 3] = ["sidecar", "attestation", "sealed-weights"];
+const IN_THE_TEE: [&str; 4] = ["sidecar", "attestation", "sealed-weights", "s3-exposure"];
 
 #[test]
 fn what_runs_inside_the_tee_fits_the_line_budget() {
