@@ -53,6 +53,8 @@ targets! {
     release_policy
     request_framing
     resource_path
+    s3_range
+    s3_request
     sealed_header
     sealed_manifest
     sealed_model

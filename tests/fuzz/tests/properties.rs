@@ -220,6 +220,8 @@ properties! {
     release_policy
     request_framing
     resource_path
+    s3_range
+    s3_request
     sealed_header
     sealed_manifest
     sealed_model
