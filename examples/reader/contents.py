@@ -11,6 +11,13 @@ ELEMENT_BITS = {
     **dict.fromkeys(["BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"], 8),
     **dict.fromkeys(["I32", "U32", "F32"], 32), **dict.fromkeys(["C64", "F64", "I64", "U64"], 64),
 }
+GGUF_BLOCKS = {
+    **dict.fromkeys([0, 26], (1, 4)), **dict.fromkeys([1, 25, 30], (1, 2)), 24: (1, 1), **dict.fromkeys([27, 28], (1, 8)),
+    **dict.fromkeys([2, 20], (32, 18)), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36), 39: (32, 17),
+    10: (256, 84), 11: (256, 110), 21: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 35: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 22: (256, 82), 23: (256, 136), 29: (256, 56),
+    34: (256, 54),
+}
 GGUF_SIZES = {0: 1, 1: 1, 7: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 10: 8, 11: 8, 12: 8}
 
 
@@ -54,15 +61,19 @@ def format_of(path, data):
     for risk, extensions in BY_NAME.items():
         if extension in extensions.split():
             return risk
-    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08") or ends_as_zip(data):
+    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08") or ends_as_zip(data) or data[257:262] == b"ustar":
         return "zip"
     macho = (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
     if data[:4] in (b"\x7fELF", *macho) or data[:6] == b"MZ\x90\0\3\0":
         return "native-code"
-    if extension != "safetensors" and is_pickle(data):
-        return "pickle"
     if extension == "safetensors":
         return "safetensors"
+    if is_pickle(data) or is_numpy_of_objects(data):
+        return "pickle"
+    if is_compressed(data):
+        return "zip"
+    if any(data[at:at + 8] == b"\x89HDF\r\n\x1a\n" for at in [0, *(512 << k for k in range(8))]):
+        return "python"
     return "gguf" if extension == "gguf" or data[:4] == b"GGUF" else "other"
 
 
@@ -78,6 +89,28 @@ def is_pickle(data):
     word = rb"[A-Za-z0-9_.]+\n"
     begins = rb"\(?[ci]" + word + word + rb"|\([dl]p[0-9]|\(S['\"]"
     return re.match(begins, data[:256]) is not None and data[-1:] == b"."
+
+
+def is_numpy_of_objects(data):
+    if data[:6] != b"\x93NUMPY" or len(data) < 10:
+        return False
+    begin = 10 if data[6] == 1 else 12
+    length = int.from_bytes(data[8:begin], "little")
+    return re.search(rb"\|O.|'O['8]", data[begin:begin + min(length, 65536)], re.S) is not None
+
+
+def is_compressed(data):
+    marks = rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\0|\x5d\0\0|\x04\x22\x4d\x18|\x28\xb5\x2f\xfd"
+    if re.match(marks, data):
+        return True
+    head = data[:512]
+    if head[:2] not in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"):
+        return False
+    try:
+        head.decode("utf-8")
+        return False
+    except UnicodeDecodeError as error:
+        return error.reason != "unexpected end of data"
 
 
 def verify_safetensors(data):
@@ -158,11 +191,14 @@ def verify_gguf(data):
     seen = set()
     for _ in range(tensors):
         name(seen)
-        sides = [number("Q") for _ in range(at_most(4, number("I")))]
-        number("I")  # the type
-        begins.append((number("Q"), 0 not in sides))
-    room = max(0, len(data) - -(-at // alignment) * alignment)
-    for offset, filled in begins:
-        need(offset % alignment == 0 and offset + filled <= room, "format", "a tensor off its alignment or outside the data")
-    filled = [offset for offset, some in begins if some]
-    need(len(set(filled)) == len(filled), "format", "two tensors begin at one place")
+        sides, elements = [number("Q") for _ in range(at_most(4, number("I")))], 1
+        for side in sides:
+            elements = at_most(2**64 - 1, elements * side)
+        block, size = GGUF_BLOCKS.get(number("I"), (None, None))
+        need(block is None or (sides or [1])[0] % block == 0, "format", "a side that is no whole number of blocks")
+        begins.append((number("Q"), min(elements, 1) if block is None else elements // block * size))
+    room, end = max(0, len(data) - -(-at // alignment) * alignment), 0
+    for offset, length in sorted(begins):
+        need(offset % alignment == 0 and offset + length <= room, "format", "a tensor off its alignment or outside the data")
+        need(length == 0 or offset >= end, "format", "two tensors overlap")
+        end = max(end, offset + length)

@@ -237,9 +237,26 @@ impl Part<'_> {
     ) -> Result<(), Fault> {
         match self {
             Self::File { staged, .. } => {
-                self.file_piece(piece, buffer, *staged, Found::Bytes, open)
+                self.file_piece(piece, buffer, *staged, Found::Sealed, open)
             }
             Self::Memory(part) => part.piece(piece, open),
+        }
+    }
+
+    /// Shows a piece that was opened before.
+    pub(crate) fn look_at_piece(
+        &self,
+        piece: &Piece,
+        buffer: &mut PieceBuffer,
+        look: impl FnOnce(&[u8]),
+    ) -> Result<(), Fault> {
+        let look = |bytes: &mut [u8]| {
+            look(bytes);
+            Ok(())
+        };
+        match self {
+            Self::File { staged, .. } => self.file_piece(piece, buffer, *staged, Found::Open, look),
+            Self::Memory(part) => part.piece(piece, look),
         }
     }
 
@@ -265,10 +282,13 @@ impl Part<'_> {
                 Err(error) => return Err(failed("take memory in")(error).into()),
             }
         }
-        if found == Found::Bytes {
+        if found != Found::Nothing {
             file.read_exact_at(bytes, piece.offset).map_err(failed("read back from"))?;
         }
         work(bytes)?;
+        if found == Found::Open {
+            return Ok(());
+        }
         Ok(file.write_all_at(bytes, piece.offset).map_err(failed("write to a file in"))?)
     }
 
@@ -340,7 +360,10 @@ impl Part<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
-    Bytes,
+    /// Bytes that are about to be opened.
+    Sealed,
+    /// Bytes that stay as they are.
+    Open,
 }
 
 fn map<'w>(window: &'w mut Option<Window>, file: &File, piece: &Piece) -> io::Result<&'w mut [u8]> {

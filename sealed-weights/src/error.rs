@@ -12,6 +12,7 @@ use crate::formats::FormatError;
 use crate::header::HeaderError;
 use crate::key::{KeyError, KeyId, ModelId};
 use crate::manifest::{MacMismatch, ManifestError};
+use crate::measure::NotAccepted;
 use crate::path::{ModelPath, PathError};
 use crate::recipient::RecipientError;
 use crate::storage::StorageError;
@@ -44,6 +45,8 @@ pub enum Layer {
     Chunk,
     /// What the plaintext is.
     Format,
+    /// What the caller says to the digests of the plaintext.
+    Acceptance,
     /// What the caller asked for does not exist.
     Request,
     /// Memory or randomness for keys.
@@ -66,6 +69,7 @@ impl Layer {
             Self::Binding => "binding",
             Self::Chunk => "chunk",
             Self::Format => "format",
+            Self::Acceptance => "acceptance",
             Self::Request => "request",
             Self::Key => "key",
         }
@@ -228,6 +232,13 @@ pub enum OpenError {
         #[source]
         source: FormatError,
     },
+    /// The plaintext is authentic, and not what the caller expected by its digests.
+    #[error("the contents of the model were not accepted")]
+    NotAccepted {
+        /// What the caller said.
+        #[source]
+        source: NotAccepted,
+    },
     /// The target folder was refused or failed.
     #[error("the target was refused or failed")]
     Target(#[from] TargetError),
@@ -295,6 +306,7 @@ impl OpenError {
             Self::Requirement(_) => Layer::Requirement,
             Self::Object { source, .. } => source.layer(),
             Self::Format { .. } => Layer::Format,
+            Self::NotAccepted { .. } => Layer::Acceptance,
             Self::Target(_) | Self::NotWiped { .. } => Layer::Target,
             Self::StagingEnded { .. } => Layer::Storage,
             Self::NoSuchFile { .. } | Self::Range { .. } | Self::StagedAnother { .. } => {
@@ -329,6 +341,7 @@ impl OpenError {
                 _ => "the object was damaged or exchanged in storage; fetch the sealed model again",
             },
             Self::Format { source, .. } => source.remedy(),
+            Self::NotAccepted { .. } => "see the cause",
             Self::Target(source) => source.remedy(),
             Self::NotWiped { .. } => "restart the pod: that gives the memory back",
             Self::StagedAnother { .. } => "stage the model that is to be opened, and nothing else",

@@ -14,6 +14,7 @@ use crate::formats::{self, FormatError};
 use crate::header::CIPHERTEXT_AT;
 use crate::key::ContentKey;
 use crate::manifest::{FileEntry, Manifest};
+use crate::measure::{Follower, Measures};
 use crate::object::{VerifiedObject, find, layout_of, read_header};
 use crate::pieces::{CHUNKS_PER_PIECE, Piece, PieceBuffer, Work};
 use crate::progress::Progress;
@@ -27,6 +28,8 @@ pub(crate) struct Opener<'a> {
     pub(crate) content_key: &'a ContentKey,
     pub(crate) destination: &'a Destination,
     pub(crate) progress: &'a dyn Progress,
+    /// Where digests go, when somebody asked for them.
+    pub(crate) measures: Option<&'a Measures>,
 }
 
 /// Why an opener stopped: a refusal, or the staging ended under it.
@@ -70,6 +73,7 @@ impl<'a> Opener<'a> {
     fn open_small<'b>(
         &self,
         claimed: Claimed,
+        index: usize,
         entry: &FileEntry,
         body: &'b mut [u8],
     ) -> Result<&'b [u8], OpenError> {
@@ -79,6 +83,9 @@ impl<'a> Opener<'a> {
         }
         let plaintext = body.split_at(opened?).0;
         verify_format(entry, plaintext, self.manifest.allowed_formats())?;
+        if let Some(measures) = self.measures {
+            measures.whole(index, plaintext);
+        }
         Ok(plaintext)
     }
 
@@ -105,6 +112,10 @@ impl<'a> Opener<'a> {
         Ok(piece.len)
     }
 
+    fn follower(&self, entry: &FileEntry) -> Option<Follower> {
+        self.measures.map(|measures| measures.follow(entry.size))
+    }
+
     /// Check 8 of one piece whose bytes are in `bytes` and whose tags are in its part.
     fn open_piece(
         &self,
@@ -121,7 +132,11 @@ impl<'a> Opener<'a> {
     }
 
     /// All chunks are authentic: cuts the tail off, verifies the format, gives the file its name.
-    fn finish(&self, index: usize, entry: &FileEntry, part: &Part<'_>) -> Result<(), OpenError> {
+    fn finish<S>(&self, file: &OpeningFile<'_, S>, part: &Part<'_>) -> Result<(), OpenError> {
+        let (index, entry) = (file.index, file.entry);
+        if let (Some(measures), Some(follower)) = (self.measures, &file.follower) {
+            measures.finish(index, follower);
+        }
         part.seal_off()?;
         let allowed = self.manifest.allowed_formats();
         part.with_plaintext(|contents| verify_format(entry, contents, allowed))??;
@@ -141,6 +156,25 @@ pub(crate) struct OpeningFile<'a, S> {
     entry: &'a FileEntry,
     /// Nothing for an object of one piece, which is opened as a whole.
     begun: Option<(S, Part<'a>, VerifiedObject)>,
+    /// Hashes the pieces, when that is asked for.
+    follower: Option<Follower>,
+}
+
+impl<S> OpeningFile<'_, S> {
+    /// A piece was opened and is at hand.
+    fn opened(&self, piece: u64, bytes: &[u8]) {
+        if let Some(follower) = &self.follower {
+            follower.opened(piece, bytes);
+        }
+    }
+
+    /// Hashes what other threads have opened, unless one of them does.
+    fn catch_up(&self, part: &Part<'_>, buffer: &mut PieceBuffer) -> Result<(), Fault> {
+        let Some(follower) = &self.follower else { return Ok(()) };
+        follower.catch_up(|piece, hash| {
+            part.look_at_piece(&Piece::of(self.entry.size, piece), buffer, |bytes| hash(bytes))
+        })
+    }
 }
 
 impl<'a> Work for Direct<'a> {
@@ -167,7 +201,8 @@ impl<'a> Work for Direct<'a> {
             1 => None,
             _ => Some(begin().map_err(|fault: Fault| fault.of(entry))?),
         };
-        Ok((OpeningFile { index, entry, begun }, pieces))
+        let follower = begun.as_ref().and_then(|_| self.opener.follower(entry));
+        Ok((OpeningFile { index, entry, begun, follower }, pieces))
     }
 
     fn piece(
@@ -182,7 +217,7 @@ impl<'a> Work for Direct<'a> {
             None => {
                 let (claimed, body) = read_whole(self.storage, entry, buffer)
                     .map_err(|source| Fault::Object(source).of(entry))?;
-                let plaintext = self.opener.open_small(claimed, entry, body)?;
+                let plaintext = self.opener.open_small(claimed, file.index, entry, body)?;
                 let layout = layout_of(entry).map_err(|source| Fault::Object(source).of(entry))?;
                 self.opener
                     .destination
@@ -192,8 +227,11 @@ impl<'a> Work for Direct<'a> {
             Some((stored, part, object)) => part
                 .fill_piece(&at, buffer, |bytes| {
                     read_piece(stored.as_ref(), &at, bytes)?;
-                    self.opener.open_piece(object, part, &at, bytes)
+                    self.opener.open_piece(object, part, &at, bytes)?;
+                    file.opened(piece, bytes);
+                    Ok(())
                 })
+                .and_then(|()| file.catch_up(part, buffer))
                 .map_err(|fault| fault.of(entry))?,
         }
         self.opener.progress.advance(at.len as u64);
@@ -203,7 +241,7 @@ impl<'a> Work for Direct<'a> {
     fn finish(&self, file: &Self::File) -> Result<(), Stopped> {
         match &file.begun {
             None => Ok(()),
-            Some((_, part, _)) => Ok(self.opener.finish(file.index, file.entry, part)?),
+            Some((_, part, _)) => Ok(self.opener.finish(file, part)?),
         }
     }
 }
@@ -237,7 +275,8 @@ impl<'a> Work for FromStaged<'a> {
             1 => None,
             _ => Some(begin().map_err(|fault: Fault| fault.of(entry))?),
         };
-        Ok((OpeningFile { index, entry, begun }, pieces))
+        let follower = begun.as_ref().and_then(|_| self.opener.follower(entry));
+        Ok((OpeningFile { index, entry, begun, follower }, pieces))
     }
 
     fn piece(
@@ -252,7 +291,12 @@ impl<'a> Work for FromStaged<'a> {
         match &file.begun {
             None => self.open_whole(file.index, entry, buffer)?,
             Some(((), part, object)) => part
-                .rework_piece(&at, buffer, |bytes| self.opener.open_piece(object, part, &at, bytes))
+                .rework_piece(&at, buffer, |bytes| {
+                    self.opener.open_piece(object, part, &at, bytes)?;
+                    file.opened(piece, bytes);
+                    Ok(())
+                })
+                .and_then(|()| file.catch_up(part, buffer))
                 .map_err(|fault| fault.of(entry))?,
         }
         self.opener.progress.advance(at.len as u64);
@@ -262,7 +306,7 @@ impl<'a> Work for FromStaged<'a> {
     fn finish(&self, file: &Self::File) -> Result<(), Stopped> {
         match &file.begun {
             None => Ok(()),
-            Some(((), part, _)) => Ok(self.opener.finish(file.index, file.entry, part)?),
+            Some(((), part, _)) => Ok(self.opener.finish(file, part)?),
         }
     }
 }
@@ -282,7 +326,7 @@ impl FromStaged<'_> {
         let too_long = || fault(ObjectError::Length { expected: layout.object_len, got: 0 });
         let body = buffer.whole(len).ok_or_else(too_long)?;
         part.read_body(body).map_err(OpenError::from)?;
-        let plaintext = self.opener.open_small(claimed, entry, body)?;
+        let plaintext = self.opener.open_small(claimed, index, entry, body)?;
         part.write_body(plaintext).and_then(|()| part.seal_off()).map_err(OpenError::from)?;
         Ok(self.opener.destination.name(index, &part, &entry.path).map_err(OpenError::from)?)
     }

@@ -1,8 +1,8 @@
 //! The header of a GGUF file: walked with bounds, compared with the file around it.
 //!
 //! In: the plaintext. Out: nothing but the certainty that a loader can walk the same way: metadata and
-//! tensor descriptions are within their bounds, names occur once, and every tensor's data begins
-//! inside the file at an aligned place. Versions 2 and 3, little-endian. It reads the header, in
+//! tensor descriptions are within their bounds, names occur once, and every tensor's data lie
+//! inside the file at an aligned place and are no other's. Versions 2 and 3, little-endian. It reads the header, in
 //! parts of 64 KiB, and no weights.
 //!
 //! Against: counts and lengths that make a loader take memory without end or read out of bounds.
@@ -80,11 +80,23 @@ pub enum GgufError {
         /// Bytes after the header.
         data: u64,
     },
-    /// Two tensors whose data begin at one place.
-    #[error("two tensors begin at {offset}")]
+    /// Two tensors that share bytes.
+    #[error("two tensors overlap at {offset}")]
     Overlap {
-        /// Where.
+        /// Where the second one begins.
         offset: u64,
+    },
+    /// A first side that its type cannot be cut into blocks of, or more bytes than there can be.
+    #[error("tensor `{name}` has a first side of {side}; its type {kind} has blocks of {block}")]
+    Shape {
+        /// The tensor, cut to a readable length.
+        name: String,
+        /// What the header says.
+        side: u64,
+        /// The number of the type.
+        kind: u32,
+        /// Elements of one block.
+        block: u64,
     },
     /// The header runs past the end of the file, or the bytes could not be read.
     #[error("the header could not be read")]
@@ -128,48 +140,101 @@ pub(crate) fn verify<R: ReadAt + ?Sized>(contents: &R) -> Result<(), GgufError> 
         }
     }
     let mut names = HashSet::new();
-    let mut offsets = Vec::new();
+    let mut tensors_found = Vec::new();
     for _ in 0..tensors {
         let name = walk.name(&mut names)?;
         let dimensions = walk.u32()?;
         at_most("the number of dimensions", u64::from(dimensions), u64::from(MAX_DIMENSIONS))?;
         let mut elements = 1_u64;
-        for _ in 0..dimensions {
+        let mut first_side = 1;
+        for dimension in 0..dimensions {
             let side = walk.u64()?;
+            if dimension == 0 {
+                first_side = side;
+            }
             elements = elements.checked_mul(side).ok_or(GgufError::TooMuch {
                 what: "a tensor's number of elements",
                 limit: u64::MAX,
                 got: side,
             })?;
         }
-        let _kind = walk.u32()?;
-        offsets.push((walk.u64()?, elements, name));
+        let len = len_of(walk.u32()?, first_side, elements, &name)?;
+        tensors_found.push(Placed { offset: walk.u64()?, len, name });
     }
-    verify_data(offsets, contents.len(), walk.at, alignment)
+    verify_data(tensors_found, contents.len(), walk.at, alignment)
 }
 
-/// Sizes of quantised types change with every release of their reader, so a tensor's end is not
-/// computed; its begin is compared with the file, with its alignment and with the others.
+/// Where the data of a tensor lie.
+struct Placed {
+    offset: u64,
+    /// Bytes: all of them for a type whose size is known, at least one for another.
+    len: u64,
+    name: String,
+}
+
+/// Bytes of a tensor.
+fn len_of(kind: u32, first_side: u64, elements: u64, name: &str) -> Result<u64, GgufError> {
+    // Of a type that came later no more is known than that elements take room.
+    let Some((block, bytes)) = block_of(kind) else { return Ok(elements.min(1)) };
+    let refused = || GgufError::Shape { name: excerpt(name), side: first_side, kind, block };
+    if !first_side.is_multiple_of(block) {
+        return Err(refused());
+    }
+    (elements / block).checked_mul(bytes).ok_or_else(refused)
+}
+
+/// Elements and bytes of a block of a type, as far as ggml's types were known in 2026. A size never changes once
+/// it is released.
+fn block_of(kind: u32) -> Option<(u64, u64)> {
+    Some(match kind {
+        0 | 26 => (1, 4),
+        1 | 25 | 30 => (1, 2),
+        24 => (1, 1),
+        27 | 28 => (1, 8),
+        2 | 20 => (32, 18),
+        3 => (32, 20),
+        6 => (32, 22),
+        7 => (32, 24),
+        8 => (32, 34),
+        9 => (32, 36),
+        39 => (32, 17),
+        10 => (256, 84),
+        11 | 21 => (256, 110),
+        12 => (256, 144),
+        13 => (256, 176),
+        14 => (256, 210),
+        15 => (256, 292),
+        16 | 35 => (256, 66),
+        17 => (256, 74),
+        18 => (256, 98),
+        19 => (256, 50),
+        22 => (256, 82),
+        23 => (256, 136),
+        29 => (256, 56),
+        34 => (256, 54),
+        _ => return None,
+    })
+}
+
+/// Every tensor begins at a multiple of the alignment, ends in the file, and before the next one begins.
 fn verify_data(
-    mut offsets: Vec<(u64, u64, String)>,
+    mut tensors: Vec<Placed>,
     file_len: u64,
     header_end: u64,
     alignment: u64,
 ) -> Result<(), GgufError> {
     let data = file_len.saturating_sub(header_end.next_multiple_of(alignment));
-    offsets.sort();
-    let mut last = None;
-    for (offset, elements, name) in offsets {
-        // A tensor with elements has at least one byte.
-        if offset % alignment != 0 || offset > data || (elements > 0 && offset == data) {
+    tensors.sort_by_key(|tensor| (tensor.offset, tensor.len));
+    let mut end_of_last = 0;
+    for Placed { offset, len, name } in tensors {
+        let end = offset.checked_add(len).filter(|end| *end <= data);
+        let (Some(end), true) = (end, offset.is_multiple_of(alignment)) else {
             return Err(GgufError::Offset { name: excerpt(&name), offset, alignment, data });
-        }
-        if elements > 0 && last == Some(offset) {
+        };
+        if len > 0 && offset < end_of_last {
             return Err(GgufError::Overlap { offset });
         }
-        if elements > 0 {
-            last = Some(offset);
-        }
+        end_of_last = end_of_last.max(end);
     }
     Ok(())
 }
@@ -403,6 +468,28 @@ mod tests {
         assert!(matches!(refused(&put(offset, &[0])), GgufError::Overlap { offset: 0 }));
         let alignment = at(&text("general.alignment")) + 8 + 17 + 4;
         assert!(matches!(refused(&put(alignment, &[33])), GgufError::Alignment { got: 33 }));
+    }
+
+    #[test]
+    fn a_tensor_that_reaches_into_the_next_one_or_past_the_end_is_refused() {
+        // Nine floats where there is room for eight.
+        let sides = at(&text("one")) + 11 + 4;
+        assert!(matches!(refused(&put(sides, &[9])), GgufError::Overlap { offset: 32 }));
+        let sides = at(&text("two")) + 11 + 4;
+        assert!(matches!(refused(&put(sides, &[9])), GgufError::Offset { offset: 32, .. }));
+        // And of a type that is not known: its end is not computed.
+        let mut later = put(sides, &[9]);
+        later[sides + 8] = 200;
+        verify(later.as_slice()).unwrap();
+    }
+
+    #[test]
+    fn a_first_side_that_is_no_whole_number_of_blocks_is_refused() {
+        let kind = at(&text("two")) + 11 + 4 + 8;
+        assert!(matches!(
+            refused(&put(kind, &[8])),
+            GgufError::Shape { side: 8, kind: 8, block: 32, .. }
+        ));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::ReadAt;
@@ -136,7 +136,7 @@ fn verify_tensors(mut tensors: Vec<(String, Tensor)>, data: u64) -> Result<(), S
 #[serde(deny_unknown_fields)]
 struct Tensor {
     dtype: Dtype,
-    shape: Vec<u64>,
+    shape: Shape,
     data_offsets: (u64, u64),
 }
 
@@ -144,9 +144,37 @@ impl Tensor {
     /// Bytes that type and shape need; `None` when they are no whole number of bytes within 64 bits.
     fn bytes(&self) -> Option<u64> {
         let elements =
-            self.shape.iter().try_fold(1_u64, |product, side| product.checked_mul(*side))?;
+            self.shape.0.iter().try_fold(1_u64, |product, side| product.checked_mul(*side))?;
         let bits = elements.checked_mul(self.dtype.0)?;
         (bits % 8 == 0).then_some(bits / 8)
+    }
+}
+
+/// Sides of a tensor: refused where there are too many, before memory is taken for the rest.
+struct Shape(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sides;
+        impl<'de> Visitor<'de> for Sides {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_TENSOR_DIMENSIONS} sides")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sides: A) -> Result<Shape, A::Error> {
+                let mut shape = Vec::new();
+                while let Some(side) = sides.next_element()? {
+                    if shape.len() == MAX_TENSOR_DIMENSIONS {
+                        return Err(A::Error::custom("a tensor has too many dimensions"));
+                    }
+                    shape.push(side);
+                }
+                Ok(Shape(shape))
+            }
+        }
+        deserializer.deserialize_seq(Sides)
     }
 }
 
@@ -197,11 +225,7 @@ impl<'de> Deserialize<'de> for Header {
                         map.next_value::<Metadata>()?;
                         continue;
                     }
-                    let tensor = map.next_value::<Tensor>()?;
-                    if tensor.shape.len() > MAX_TENSOR_DIMENSIONS {
-                        return Err(A::Error::custom("a tensor has too many dimensions"));
-                    }
-                    tensors.push((name, tensor));
+                    tensors.push((name, map.next_value::<Tensor>()?));
                     if tensors.len() as u64 > MAX_TENSORS {
                         return Err(A::Error::custom("too many tensors"));
                     }
@@ -227,7 +251,11 @@ impl<'de> Deserialize<'de> for Metadata {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
-                while map.next_key::<IgnoredAny>()?.is_some() {
+                let mut seen = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if !seen.insert(name) {
+                        return Err(A::Error::custom("a name of the metadata occurs twice"));
+                    }
                     map.next_value::<String>()?;
                 }
                 Ok(Metadata)
@@ -304,6 +332,12 @@ mod tests {
             r#"{"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}}"#,
             r#"{"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}}"#,
             r#"{"__metadata__":{"a":1}}"#,
+            r#"{"__metadata__":{"a":"1","a":"2"}}"#,
+            r#"{"__metadata__":{},"__metadata__":{}}"#,
+            r#"{"a":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#,
+            r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,1]}}"#,
+            r#"{"a":{"dtype":"U8","shape":[1]}}"#,
+            r#"{"a":{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}}"#,
             r#" {}"#,
             r#"[]"#,
             r#"{} {}"#,

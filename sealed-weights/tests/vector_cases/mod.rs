@@ -77,6 +77,21 @@ fn two_keys() -> Folder {
     ])
 }
 
+/// Two tensors of floats, of which the first reaches four bytes into the second.
+fn overlapping_gguf() -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    for (name, elements, offset) in [("a", 9_u64, 0_u64), ("b", 8, 32)] {
+        bytes.extend(1_u64.to_le_bytes());
+        bytes.extend(name.as_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(elements.to_le_bytes());
+        bytes.extend(0_u32.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(32) + 64, 0);
+    bytes
+}
+
 /// `<model>/<file>` for every model.
 pub fn models() -> Folder {
     let allowed =
@@ -98,6 +113,17 @@ pub fn models() -> Folder {
         }),
         ("gguf-count", {
             one(6, "a.gguf", "gguf", &[b"GGUF\x03\0\0\0", &[0xFF; 16][..]].concat()).seal()
+        }),
+        ("gguf-overlap", one(12, "a.gguf", "gguf", &overlapping_gguf()).seal()),
+        ("numpy-objects", {
+            let array = b"\x93NUMPY\x01\0\x10\0{'descr': '|O'}\n\x80\x04N.";
+            one(13, "weights.dat", "other", array).seal()
+        }),
+        ("gzip-by-content", one(14, "weights.dat", "other", b"\x1f\x8b\x08\0rest").seal()),
+        ("hdf5-by-content", one(15, "weights.dat", "other", b"\x89HDF\r\n\x1a\nrest").seal()),
+        ("tar-by-content", {
+            let tar = [&[b'a'; 257][..], b"ustar", &[0; 250]].concat();
+            one(16, "weights.dat", "other", &tar).seal()
         }),
         ("two-keys", two_keys()),
     ] {
@@ -788,6 +814,36 @@ fn contents_of_files() -> Vec<Case> {
             "a GGUF file that says it has 2^64 - 1 tensors",
             "gguf-count",
             "a.gguf",
+        ),
+        (
+            "format-gguf-overlap",
+            "a GGUF file with a tensor that reaches into another",
+            "gguf-overlap",
+            "a.gguf",
+        ),
+        (
+            "format-numpy-objects",
+            "a NumPy array of pickled objects, listed as another format",
+            "numpy-objects",
+            "weights.dat",
+        ),
+        (
+            "format-gzip-by-content",
+            "a compressed stream by its contents, listed as another format",
+            "gzip-by-content",
+            "weights.dat",
+        ),
+        (
+            "format-hdf5-by-content",
+            "an HDF5 file by its contents, listed as another format",
+            "hdf5-by-content",
+            "weights.dat",
+        ),
+        (
+            "format-tar-by-content",
+            "a tar archive by its contents, listed as another format",
+            "tar-by-content",
+            "weights.dat",
         ),
     ]
     .into_iter()
