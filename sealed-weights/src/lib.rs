@@ -19,7 +19,7 @@
 //! | [`manifest`], [`path`] | `model.json`, names of files |
 //! | [`header`], [`c2sp`] | the layout of an object, and the standard's byte order |
 //! | [`storage`], [`target`] | where sealed models lie, and where plaintext may go |
-//! | [`seal`], [`open`], [`range`] | the work |
+//! | [`seal`], [`open`], [`range`], [`measure`], [`rewrap`] | the work |
 //! | [`formats`] | what may be inside |
 //! | [`limits`], [`error`], [`progress`] | bounds, refusals, progress |
 //!
@@ -78,6 +78,7 @@ pub mod limits;
 pub mod locked_memory;
 pub mod manifest;
 mod mapped;
+pub mod measure;
 mod object;
 pub mod open;
 mod opened;
@@ -87,6 +88,7 @@ mod pieces;
 pub mod progress;
 pub mod range;
 pub mod recipient;
+pub mod rewrap;
 pub mod seal;
 mod source;
 mod stage;
@@ -102,12 +104,14 @@ pub use huge_pages::HugePages;
 pub use key::{ContentKey, KeyError, KeyId, ModelId, ModelKey};
 pub use locked_memory::{LockedMemory, Protection, protection};
 pub use manifest::{FileEntry, Manifest, ManifestError};
+pub use measure::{Hashing, MeasuredFile, Measurement, NotAccepted};
 pub use open::{OpenOptions, Requirements, SealedModel, UnlockedModel};
 pub use opened::{OpenedMemory, OpenedModel, StagedMemory, StagedModel};
 pub use path::ModelPath;
 pub use progress::{NoProgress, Progress};
 pub use range::RangeReader;
 pub use recipient::{Recipient, RecipientError};
+pub use rewrap::{RewrapError, UnlockedManifest};
 pub use seal::{SealJob, SealOptions, SealReport};
 pub use storage::{FolderStorage, Storage, StorageError, StoredObject};
 pub use target::{SwapPolicy, TargetCheck, TargetError, TargetPolicy, sweep_target, wipe_target};

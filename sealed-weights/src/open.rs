@@ -21,6 +21,7 @@ use crate::header::{CIPHERTEXT_AT, Layout, PAGE};
 use crate::key::{ContentKey, ModelId, ModelKey};
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{FileEntry, Manifest, ManifestError};
+use crate::measure::{Measurement, Measures};
 use crate::object::SealedObject;
 use crate::opened::{OpenedMemory, OpenedModel, StagedMemory, StagedModel};
 use crate::opening::{Direct, FromStaged, Opener, Stopped};
@@ -166,16 +167,7 @@ impl SealedModel {
         model_key: &ModelKey,
         requirements: &Requirements,
     ) -> Result<UnlockedModel, OpenError> {
-        let recipients = self.manifest.recipients();
-        let recipient = recipients
-            .iter()
-            .find(|recipient| recipient.kid() == model_key.id())
-            .ok_or_else(|| OpenError::NoRecipient {
-                wanted: model_key.id().clone(),
-                listed: recipients.iter().map(|recipient| recipient.kid().clone()).collect(),
-            })?;
-        let content_key = recipient.unwrap(model_key, &self.manifest.model_id())?;
-        self.manifest.authenticate(&content_key)?;
+        let content_key = self.manifest.release(model_key)?;
         requirements.verify(&self.manifest)?;
         Ok(UnlockedModel::assertion(self, content_key))
     }
@@ -317,18 +309,6 @@ impl UnlockedModel {
         &self.content_key
     }
 
-    /// The bytes of a `model.json` with these recipients instead: how a key is rotated, or a broker
-    /// added or removed. The weights stay as they are.
-    ///
-    /// # Errors
-    /// [`ManifestError`] when the recipients are none, too many, or two for one key.
-    pub fn manifest_with_recipients(
-        &self,
-        recipients: Vec<Recipient>,
-    ) -> Result<Vec<u8>, ManifestError> {
-        self.manifest.with_recipients(recipients, &self.content_key)?.to_json()
-    }
-
     /// Opens every file into `<target>/model`, which appears when the last chunk is authentic.
     /// `threads` of 0 means one for each CPU.
     ///
@@ -355,8 +335,34 @@ impl UnlockedModel {
         options: &OpenOptions,
         progress: &dyn Progress,
     ) -> Result<OpenedModel, OpenError> {
+        self.open_and_measure(target, options, None, progress)
+    }
+
+    /// As [`open_with`](Self::open_with), with a digest of every file, taken while it is opened: `measurement`
+    /// judges them before the model appears.
+    ///
+    /// # Errors
+    /// As [`open_into`](Self::open_into), and [`OpenError::NotAccepted`].
+    pub fn open_measured(
+        &self,
+        target: &Path,
+        options: &OpenOptions,
+        measurement: &Measurement<'_>,
+        progress: &dyn Progress,
+    ) -> Result<OpenedModel, OpenError> {
+        self.open_and_measure(target, options, Some(measurement), progress)
+    }
+
+    fn open_and_measure(
+        &self,
+        target: &Path,
+        options: &OpenOptions,
+        measurement: Option<&Measurement<'_>>,
+        progress: &dyn Progress,
+    ) -> Result<OpenedModel, OpenError> {
         let destination = folder_destination(target, options, self.required_bytes())?;
-        self.open_directly(destination, options, progress).and_then(|opened| self.publish(opened))
+        self.open_directly(destination, options, measurement, progress)
+            .and_then(|opened| self.publish(opened))
     }
 
     /// As [`open_into`](Self::open_into), into memory of this process that has no name at all.
@@ -370,7 +376,8 @@ impl UnlockedModel {
     ) -> Result<OpenedMemory, OpenError> {
         check_memory(options.swap, self.required_bytes())?;
         let destination = Destination::in_memory(self.manifest.files().len());
-        self.open_directly(destination, options, progress).and_then(|opened| self.gather(opened))
+        self.open_directly(destination, options, None, progress)
+            .and_then(|opened| self.gather(opened))
     }
 
     /// Opens what [`SealedModel::stage`] has read, in place; waits for what it has still to read. All
@@ -385,7 +392,23 @@ impl UnlockedModel {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<OpenedModel, OpenError> {
-        self.open_what_is_staged(staged.0, threads, progress)
+        self.open_what_is_staged(staged.0, threads, None, progress)
+            .and_then(|opened| self.publish(opened))
+    }
+
+    /// As [`open_staged`](Self::open_staged), with a digest of every file, as
+    /// [`open_measured`](Self::open_measured) takes them.
+    ///
+    /// # Errors
+    /// As [`open_staged`](Self::open_staged), and [`OpenError::NotAccepted`].
+    pub fn open_staged_measured(
+        &self,
+        staged: StagedModel,
+        threads: usize,
+        measurement: &Measurement<'_>,
+        progress: &dyn Progress,
+    ) -> Result<OpenedModel, OpenError> {
+        self.open_what_is_staged(staged.0, threads, Some(measurement), progress)
             .and_then(|opened| self.publish(opened))
     }
 
@@ -399,22 +422,48 @@ impl UnlockedModel {
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<OpenedMemory, OpenError> {
-        self.open_what_is_staged(staged.0, threads, progress).and_then(|opened| self.gather(opened))
+        self.open_what_is_staged(staged.0, threads, None, progress)
+            .and_then(|opened| self.gather(opened))
     }
 
     fn opener<'a>(
         &'a self,
         destination: &'a Destination,
         progress: &'a dyn Progress,
+        measures: Option<&'a Measures>,
     ) -> Opener<'a> {
         let Self { manifest, content_key, .. } = self;
-        Opener { manifest, content_key, destination, progress }
+        Opener { manifest, content_key, destination, progress, measures }
+    }
+
+    fn measures(&self, measurement: Option<&Measurement<'_>>) -> Option<Measures> {
+        measurement.map(|asked| Measures::new(asked.hashing, self.manifest.files().len()))
+    }
+
+    /// Every chunk is authentic: hears whoever wanted the digests.
+    fn accept(
+        &self,
+        opened: Destination,
+        measures: Option<Measures>,
+        measurement: Option<&Measurement<'_>>,
+    ) -> Result<Destination, OpenError> {
+        let (Some(measures), Some(asked)) = (measures, measurement) else { return Ok(opened) };
+        let measured = measures.into_measured(self.manifest.files());
+        let judged = match measured {
+            Some(measured) => (asked.accept)(&measured),
+            None => Err("a file was opened and not measured".into()),
+        };
+        match judged {
+            Ok(()) => Ok(opened),
+            Err(source) => Err(opened.wipe_after(OpenError::NotAccepted { source })),
+        }
     }
 
     fn open_directly(
         &self,
         destination: Destination,
         options: &OpenOptions,
+        measurement: Option<&Measurement<'_>>,
         progress: &dyn Progress,
     ) -> Result<Destination, OpenError> {
         if self.storage.concurrency() > 0 {
@@ -423,13 +472,14 @@ impl UnlockedModel {
             let (digest, nobody) = (self.manifest_digest, Arc::new(NoProgress));
             let staged =
                 Staged::begin(storage, manifest, digest, destination, options.threads, nobody)?;
-            return self.open_what_is_staged(staged, options.threads, progress);
+            return self.open_what_is_staged(staged, options.threads, measurement, progress);
         }
         progress.total(self.manifest.total_bytes());
-        let opener = self.opener(&destination, progress);
+        let measures = self.measures(measurement);
+        let opener = self.opener(&destination, progress, measures.as_ref());
         let direct = Direct { opener, storage: self.storage.as_ref() };
         match pieces::run(&direct, options.threads) {
-            Ok(()) => Ok(destination),
+            Ok(()) => self.accept(destination, measures, measurement),
             Err(Stopped::Refused(error)) => Err(destination.wipe_after(error)),
             Err(Stopped::StagingEnded) => Err(destination.wipe_after(staging_ended())),
         }
@@ -439,8 +489,10 @@ impl UnlockedModel {
         &self,
         staged: Staged,
         threads: usize,
+        measurement: Option<&Measurement<'_>>,
         progress: &dyn Progress,
     ) -> Result<Destination, OpenError> {
+        let measures = self.measures(measurement);
         let opened = match staged.shared() {
             Some(_) if staged.manifest_digest != self.manifest_digest => {
                 Err(Stopped::Refused(OpenError::StagedAnother {
@@ -450,7 +502,7 @@ impl UnlockedModel {
             }
             Some(shared) => {
                 progress.total(self.manifest.total_bytes());
-                let opener = self.opener(&shared.destination, progress);
+                let opener = self.opener(&shared.destination, progress, measures.as_ref());
                 pieces::run(&FromStaged { opener, staged: shared }, threads)
             }
             None => Err(Stopped::StagingEnded),
@@ -458,7 +510,7 @@ impl UnlockedModel {
         let (destination, failed) = staged.end();
         let destination = destination.ok_or_else(staging_ended)?;
         match opened {
-            Ok(()) => Ok(destination),
+            Ok(()) => self.accept(destination, measures, measurement),
             Err(Stopped::Refused(error)) => Err(destination.wipe_after(error)),
             Err(Stopped::StagingEnded) => {
                 Err(destination.wipe_after(failed.unwrap_or_else(staging_ended)))

@@ -195,12 +195,14 @@ fn a_ciphertext_made_to_open_under_two_keys_opens_under_neither_others_commitmen
 #[test]
 fn a_key_is_rotated_by_a_new_manifest_alone() {
     let model = Model::seal(&[("a", b"weights")]);
-    let unlocked = model.unlock();
+    let manifest = SealedModel::load(&model.path()).unwrap().unverified_manifest().clone();
+    let unlocked = manifest.unlock(&model_key()).unwrap();
     let next = ModelKey::generate(KeyId::new("kbs:///acme/model-key/test", 2).unwrap()).unwrap();
     let recipient =
         Recipient::wrap(&next, &unlocked.manifest().model_id(), unlocked.content_key()).unwrap();
-    let json = unlocked.manifest_with_recipients(vec![recipient]).unwrap();
-    fs::write(model.path().join("model.json"), json).unwrap();
+    let old = [model_key().id().clone()];
+    let changed = unlocked.with_recipients(vec![recipient], &old).unwrap();
+    fs::write(model.path().join("model.json"), changed.to_json().unwrap()).unwrap();
     let sealed = SealedModel::load(&model.path()).unwrap();
     let again = sealed.unlock(&next, &Requirements::default()).unwrap();
     let mut bytes = [0; 7];

@@ -124,6 +124,12 @@ fn opening(error: &OpenError) -> Row {
             "files that do not run code when loaded",
             Exit::IntegrityFailure,
         ),
+        Layer::Acceptance => (
+            "weights.other-than-signed",
+            "open",
+            "exactly the files that were signed",
+            Exit::IntegrityFailure,
+        ),
         Layer::Request | Layer::Key => {
             ("weights.internal", "open", "memory and randomness for keys", Exit::Internal)
         }
