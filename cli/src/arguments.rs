@@ -16,6 +16,7 @@ use crate::verb::inspect::InspectArgs;
 use crate::verb::key::KeyCommand;
 use crate::verb::measure::MeasureCommand;
 use crate::verb::policy::PolicyCommand;
+use crate::verb::recipients::RecipientsCommand;
 use crate::verb::reference_values::ReferenceValuesCommand;
 use crate::verb::seal::SealArgs;
 use crate::verb::token::TokenCommand;
@@ -97,12 +98,15 @@ pub struct Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Create and list model keys in the broker
+    /// Create, list, rotate and retire model keys in the broker
     #[command(subcommand, after_help = crate::verb::key::EXAMPLES)]
     Key(KeyCommand),
     /// Seal a model folder, so that only attested pods can open it
     #[command(after_help = crate::verb::seal::EXAMPLES)]
     Seal(SealArgs),
+    /// List, add and remove the keys that open a sealed model
+    #[command(subcommand, after_help = crate::verb::recipients::EXAMPLES)]
+    Recipients(RecipientsCommand),
     /// Show what a sealed model says about itself
     #[command(after_help = crate::verb::inspect::EXAMPLES)]
     Inspect(InspectArgs),

@@ -100,9 +100,9 @@ fn key_list_marks_keys_that_no_policy_releases() {
     let ran = stand.run(&["key", "list"]);
     assert_eq!(
         ran.out,
-        "KEY                          EPOCH  CREATED               RELEASE POLICY\n\
-         kbs:///acme/model-key/llama  2      2026-11-23T13:00:00Z  yes\n\
-         kbs:///a/b/c                 1      2026-11-23T14:00:00Z  none: never released\n"
+        "KEY                          EPOCH  CREATED               STATE     RELEASE POLICY\n\
+         kbs:///acme/model-key/llama  2      2026-11-23T13:00:00Z  in force  yes\n\
+         kbs:///a/b/c                 1      2026-11-23T14:00:00Z  in force  none: never released\n"
     );
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use adyton_attestation::rcar::{JweResponse, ResourceBinding, ResourcePath};
-use adyton_sealed_weights::{ContentKey, KeyId, ModelId, Recipient};
+use adyton_sealed_weights::limits::MAX_MANIFEST_BYTES;
+use adyton_sealed_weights::{ContentKey, KeyId, Manifest, ModelId, OpenError, Recipient};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -12,10 +13,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::authentication::Administrator;
-use super::{blocking, json_body, malformed};
+use super::{blocking, json_body, json_body_up_to, malformed};
 use crate::broker::Broker;
-use crate::keystore::{KeyStoreError, WhichEpoch};
-use crate::respond::{AdminRefusal, json};
+use crate::keystore::{KeyRecord, KeyStoreError, RecipientChange, WhichEpoch};
+use crate::respond::{AdminRefusal, Chain, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,17 +25,29 @@ pub(super) struct KeyToCreate {
 }
 
 #[derive(Serialize)]
-struct CreatedKey {
+struct OneKey {
     kid: String,
     epoch: u32,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired_at: Option<String>,
+}
+
+impl From<KeyRecord> for OneKey {
+    fn from(record: KeyRecord) -> Self {
+        Self {
+            kid: record.id.uri().to_owned(),
+            epoch: record.id.epoch(),
+            created_at: record.created_at,
+            retired_at: record.retired_at,
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct ListedKey {
-    kid: String,
-    epoch: u32,
-    created_at: String,
+    #[serde(flatten)]
+    key: OneKey,
     policy: bool,
 }
 
@@ -56,6 +69,25 @@ struct WrappedContentKey {
     recipient: Recipient,
 }
 
+/// A manifest as the text that it is, and what is to change in it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ManifestToRewrap {
+    manifest: String,
+    #[serde(default)]
+    add: Vec<String>,
+    #[serde(default)]
+    remove: Vec<KeyId>,
+}
+
+#[derive(Serialize)]
+struct RewrappedManifest {
+    manifest: String,
+}
+
+/// A text in JSON is longer than itself: line ends and quotation marks take two bytes.
+const MAX_REWRAP_BYTES: usize = 2 * MAX_MANIFEST_BYTES as usize + 64 * 1024;
+
 /// `POST /adyton/v1/keys`
 pub(super) async fn create(
     State(broker): State<Arc<Broker>>,
@@ -68,12 +100,39 @@ pub(super) async fn create(
         broker.keys.create(&resource, administrator.as_str()).map_err(|error| refusal(&error))
     })
     .await?;
-    let reply = CreatedKey {
-        kid: record.id.uri().to_owned(),
-        epoch: record.id.epoch(),
-        created_at: record.created_at,
-    };
-    Ok(json(StatusCode::CREATED, &reply))
+    Ok(json(StatusCode::CREATED, &OneKey::from(record)))
+}
+
+/// `POST /adyton/v1/keys/rotate`: the next epoch of a key. Older ones stay in force until they are retired.
+pub(super) async fn rotate(
+    State(broker): State<Arc<Broker>>,
+    Extension(administrator): Extension<Administrator>,
+    body: Body,
+) -> Result<Response, AdminRefusal> {
+    let asked: KeyToCreate = json_body(body).await?;
+    let resource = resource(&asked.kid)?;
+    let record = blocking(move || {
+        broker.keys.rotate(&resource, administrator.as_str()).map_err(|error| refusal(&error))
+    })
+    .await?;
+    Ok(json(StatusCode::CREATED, &OneKey::from(record)))
+}
+
+/// `POST /adyton/v1/keys/retire`: ends one epoch, which is named in the kid.
+pub(super) async fn retire(
+    State(broker): State<Arc<Broker>>,
+    Extension(administrator): Extension<Administrator>,
+    body: Body,
+) -> Result<Response, AdminRefusal> {
+    let asked: KeyToCreate = json_body(body).await?;
+    let key: KeyId = asked.kid.parse().map_err(|_| {
+        malformed("`kid` names no epoch", "use kbs:///<repository>/<type>/<tag>?epoch=<n>")
+    })?;
+    let record = blocking(move || {
+        broker.keys.retire(&key, administrator.as_str()).map_err(|error| refusal(&error))
+    })
+    .await?;
+    Ok(json(StatusCode::OK, &OneKey::from(record)))
 }
 
 /// `GET /adyton/v1/keys`
@@ -83,12 +142,7 @@ pub(super) async fn list(State(broker): State<Arc<Broker>>) -> Result<Response, 
         for record in broker.keys.list().map_err(|error| refusal(&error))? {
             let policy = broker.policies.for_key(&resource(record.id.uri())?);
             let policy = policy.map_err(|error| AdminRefusal::internal(&error))?.is_some();
-            keys.push(ListedKey {
-                kid: record.id.uri().to_owned(),
-                epoch: record.id.epoch(),
-                created_at: record.created_at,
-                policy,
-            });
+            keys.push(ListedKey { key: record.into(), policy });
         }
         Ok(keys)
     })
@@ -129,6 +183,29 @@ pub(super) async fn wrap_content_key(
     Ok(json(StatusCode::OK, &WrappedContentKey { recipient }))
 }
 
+/// `POST /adyton/v1/manifests`: the same model with other recipients. The content key is unwrapped and
+/// wrapped again in here, and does not leave.
+pub(super) async fn rewrap(
+    State(broker): State<Arc<Broker>>,
+    Extension(administrator): Extension<Administrator>,
+    body: Body,
+) -> Result<Response, AdminRefusal> {
+    let asked: ManifestToRewrap = json_body_up_to(body, MAX_REWRAP_BYTES).await?;
+    let manifest = blocking(move || {
+        let manifest = Manifest::parse(asked.manifest.as_bytes()).map_err(|error| {
+            malformed(&format!("`manifest` was refused: {error}"), error.remedy())
+        })?;
+        let add = asked.add.iter().map(|kid| key_id(&broker, kid)).collect::<Result<_, _>>()?;
+        let change = RecipientChange { add, remove: asked.remove };
+        let changed = broker.keys.rewrap(manifest, &change, administrator.as_str());
+        let changed = changed.map_err(|error| refusal(&error))?;
+        let json = changed.to_json().map_err(|error| AdminRefusal::internal(&error))?;
+        String::from_utf8(json).map_err(|error| AdminRefusal::internal(&error))
+    })
+    .await?;
+    Ok(json(StatusCode::OK, &RewrappedManifest { manifest }))
+}
+
 /// `kbs:///a/b/c?epoch=n`, or without an epoch the newest one.
 fn key_id(broker: &Broker, kid: &str) -> Result<KeyId, AdminRefusal> {
     if kid.contains('?') {
@@ -136,7 +213,9 @@ fn key_id(broker: &Broker, kid: &str) -> Result<KeyId, AdminRefusal> {
     }
     let current =
         broker.keys.find(&resource(kid)?, WhichEpoch::Newest).map_err(|error| refusal(&error))?;
-    current.ok_or_else(|| refusal(&KeyStoreError::Unknown { kid: kid.to_owned() }))
+    current
+        .map(|record| record.id)
+        .ok_or_else(|| refusal(&KeyStoreError::Unknown { kid: kid.to_owned() }))
 }
 
 fn resource(kid: &str) -> Result<ResourcePath, AdminRefusal> {
@@ -160,18 +239,48 @@ fn not_for_us() -> AdminRefusal {
 }
 
 fn refusal(error: &KeyStoreError) -> AdminRefusal {
+    let because = |status, code, remedy: &'static str| {
+        AdminRefusal::new(status, code, Chain(error).to_string(), remedy)
+    };
     match error {
-        KeyStoreError::Exists { .. } => AdminRefusal::new(
+        KeyStoreError::Exists { .. } => because(
             StatusCode::CONFLICT,
             "key.exists",
-            error.to_string(),
             "use the key as it is, or choose another name",
         ),
-        KeyStoreError::Unknown { .. } => AdminRefusal::new(
-            StatusCode::NOT_FOUND,
-            "key.unknown",
-            error.to_string(),
-            "create it with POST /adyton/v1/keys",
+        KeyStoreError::Unknown { .. } => {
+            because(StatusCode::NOT_FOUND, "key.unknown", "create it with POST /adyton/v1/keys")
+        }
+        KeyStoreError::Retired { .. } => because(
+            StatusCode::CONFLICT,
+            "key.retired",
+            "use the newest epoch: leave `?epoch=…` out",
+        ),
+        KeyStoreError::Newest { .. } => because(
+            StatusCode::CONFLICT,
+            "key.newest",
+            "rotate the key first; to release no epoch of it at all, remove its release policy",
+        ),
+        KeyStoreError::NoEpochLeft { .. } => {
+            because(StatusCode::CONFLICT, "key.no-epoch-left", "create a key of another name")
+        }
+        KeyStoreError::NoKeyFor { .. } => because(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "manifest.no-key",
+            "ask the broker that holds one of the model's keys, or use the key's file",
+        ),
+        KeyStoreError::Manifest(cause) => because(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            match cause {
+                OpenError::Mac(_) => "manifest.mac",
+                _ => "manifest.recipient",
+            },
+            cause.remedy(),
+        ),
+        KeyStoreError::Rewrap(_) => because(
+            StatusCode::CONFLICT,
+            "manifest.recipients",
+            "see the model's recipients with `adyton inspect`; at least one must be left",
         ),
         KeyStoreError::PermitEnded { .. }
         | KeyStoreError::Key(_)

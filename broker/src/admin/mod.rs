@@ -38,6 +38,9 @@ pub fn router(
 ) -> Router {
     Router::new()
         .route("/adyton/v1/keys", get(keys::list).post(keys::create))
+        .route("/adyton/v1/keys/rotate", post(keys::rotate))
+        .route("/adyton/v1/keys/retire", post(keys::retire))
+        .route("/adyton/v1/manifests", post(keys::rewrap))
         .route("/adyton/v1/wrapping-key", get(keys::wrapping_key))
         .route("/adyton/v1/recipients", post(keys::wrap_content_key))
         .route("/adyton/v1/policies", get(rules::policies).put(rules::set_policy))
@@ -91,12 +94,12 @@ async fn bounded_and_counted(
 }
 
 /// The whole body, if it fits.
-async fn whole(body: Body) -> Result<bytes::Bytes, AdminRefusal> {
-    whole_body(body, MAX_BODY_BYTES).await.map_err(|error| match error {
+async fn whole(body: Body, limit: usize) -> Result<bytes::Bytes, AdminRefusal> {
+    whole_body(body, limit).await.map_err(|error| match error {
         BodyError::TooLarge => AdminRefusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body.too-large",
-            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+            format!("the body is longer than {limit} bytes"),
             "send less",
         ),
         BodyError::Broken => malformed("the body did not arrive whole", "send it again"),
@@ -105,14 +108,22 @@ async fn whole(body: Body) -> Result<bytes::Bytes, AdminRefusal> {
 
 /// The whole body as text.
 async fn text(body: Body) -> Result<String, AdminRefusal> {
-    let bytes = whole(body).await?;
+    let bytes = whole(body, MAX_BODY_BYTES).await?;
     String::from_utf8(bytes.to_vec())
         .map_err(|_| malformed("the body is not UTF-8 text", "send TOML"))
 }
 
 /// The whole body as JSON of a type.
 async fn json_body<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, AdminRefusal> {
-    let bytes = whole(body).await?;
+    json_body_up_to(body, MAX_BODY_BYTES).await
+}
+
+/// The same for a route whose body may be longer.
+async fn json_body_up_to<T: serde::de::DeserializeOwned>(
+    body: Body,
+    limit: usize,
+) -> Result<T, AdminRefusal> {
+    let bytes = whole(body, limit).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         malformed(&format!("the body is not the expected JSON: {error}"), "correct it")
     })

@@ -27,6 +27,12 @@ pub enum AuditEvent {
     KeyDenied,
     /// A model key was made.
     KeyCreated,
+    /// A model key got a new epoch.
+    KeyRotated,
+    /// An epoch of a model key was ended: it is released to nobody any more.
+    KeyRetired,
+    /// A manifest got other recipients.
+    RecipientsChanged,
     /// A content key was wrapped under a model key for a sealed model.
     RecipientWrapped,
     /// A release policy was set.

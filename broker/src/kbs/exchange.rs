@@ -226,7 +226,7 @@ pub fn conclude(
 }
 
 /// Decides about one key and, if it may, encrypts it to the attested TEE key. Steps: 1. there is an
-/// attested session; 2. there is such a key; 3. appraise and decide under its rules; 4. record;
+/// attested session; 2. there is such a key, and it is in force; 3. appraise and decide under its rules; 4. record;
 /// 5. release.
 ///
 /// # Errors
@@ -246,7 +246,7 @@ pub fn resource(
     let decision = DecisionId::fresh().ok_or(KbsRefusal::Unavailable)?;
     // 2.
     let found = broker.keys.find(&resource, epoch).map_err(|error| unavailable(&error))?;
-    let Some(key) = found else {
+    let Some(found) = found else {
         let asked = match epoch {
             WhichEpoch::Newest => resource.to_uri(),
             WhichEpoch::Exactly(epoch) => format!("{}?epoch={epoch}", resource.to_uri()),
@@ -257,6 +257,17 @@ pub fn resource(
         write_refusal(broker, &record);
         return Err(KbsRefusal::UnknownKey { decision, reasons });
     };
+    if found.retired_at.is_some() {
+        let newest = broker.keys.find(&resource, WhichEpoch::Newest);
+        let newest = newest.map_err(|error| unavailable(&error))?;
+        let kid = found.id.to_string();
+        let reasons = vec![reason::of_retired_key(&kid, newest.map(|newest| newest.id.epoch()))];
+        let mut record = record_of(&decision, peer, Outcome::Denied, reasons.clone());
+        record.kid = Some(kid);
+        write_refusal(broker, &record);
+        return Err(KbsRefusal::Denied { decision, reasons });
+    }
+    let key = found.id;
     // 3.
     let rules = broker.policies.rules(&resource).map_err(|error| unavailable(&error))?;
     let tee_key = session.tee_key.clone();

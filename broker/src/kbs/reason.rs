@@ -86,6 +86,18 @@ pub fn of_unknown_key(uri: &str) -> Reason {
     )
 }
 
+/// The key of this epoch was ended by its owner.
+pub fn of_retired_key(kid: &str, newest: Option<u32>) -> Reason {
+    let newest = newest.map_or(String::new(), |epoch| format!("; the newest is {epoch}"));
+    protocol(
+        "key.retired",
+        "resource",
+        &format!("an epoch of the key that is in force{newest}"),
+        kid.to_owned(),
+        "give the sealed model a recipient of the newest epoch with `adyton key rewrap`",
+    )
+}
+
 fn protocol(code: &'static str, claim: &str, expected: &str, got: String, remedy: &str) -> Reason {
     Reason::new(code, "protocol", claim, (expected, got), remedy)
 }

@@ -40,6 +40,8 @@ pub enum Table {
     Keys,
     /// When model keys were made.
     KeyMetadata,
+    /// When epochs of model keys were ended; no row for those in force.
+    RetiredKeys,
     /// Release policies by key URI, and the policies for all keys.
     Policies,
     /// Sets of Reference Values by name.
@@ -51,10 +53,11 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Meta,
         Self::Keys,
         Self::KeyMetadata,
+        Self::RetiredKeys,
         Self::Policies,
         Self::ReferenceValues,
         Self::Decisions,
@@ -67,6 +70,7 @@ impl Table {
             Self::Meta => "meta",
             Self::Keys => "keys",
             Self::KeyMetadata => "key-metadata",
+            Self::RetiredKeys => "retired-keys",
             Self::Policies => "policies",
             Self::ReferenceValues => "reference-values",
             Self::Decisions => "decisions",
@@ -302,14 +306,15 @@ impl Store {
         };
         if newborn {
             return self.write(|rows: &RowWriter<'_>| {
-                for table in Table::ALL {
-                    rows.transaction.open_table(table.definition()).map_err(transaction)?;
-                }
+                rows.make_tables()?;
                 rows.put(Table::Meta, ROOT_KEY_CHECK, ROOT_KEY_CHECK_TEXT)
             });
         }
         match self.value(Table::Meta, ROOT_KEY_CHECK) {
-            Ok(Some(text)) if text.as_slice() == ROOT_KEY_CHECK_TEXT => Ok(()),
+            // Those that an earlier release did not have yet.
+            Ok(Some(text)) if text.as_slice() == ROOT_KEY_CHECK_TEXT => {
+                self.write(|rows: &RowWriter<'_>| rows.make_tables())
+            }
             Ok(_) | Err(StoreError::NotAuthentic { .. }) => {
                 Err(StoreError::WrongRootKey { path: root_key_path })
             }
@@ -397,6 +402,13 @@ pub struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
+    fn make_tables(&self) -> Result<(), StoreError> {
+        for table in Table::ALL {
+            self.transaction.open_table(table.definition()).map_err(transaction)?;
+        }
+        Ok(())
+    }
+
     /// Seals and writes a row, over an older value if there is one.
     ///
     /// # Errors

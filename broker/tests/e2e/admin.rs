@@ -10,11 +10,14 @@ use serde_json::json;
 
 use crate::harness::{KEY, TestBroker, client_config, kid_json, send, write_inputs};
 
-const PATHS: [(Method, &str); 8] = [
+const PATHS: [(Method, &str); 11] = [
     (Method::GET, "/adyton/v1/keys"),
     (Method::POST, "/adyton/v1/keys"),
     (Method::GET, "/adyton/v1/wrapping-key"),
     (Method::POST, "/adyton/v1/recipients"),
+    (Method::POST, "/adyton/v1/keys/rotate"),
+    (Method::POST, "/adyton/v1/keys/retire"),
+    (Method::POST, "/adyton/v1/manifests"),
     (Method::PUT, "/adyton/v1/policies"),
     (Method::PUT, "/adyton/v1/reference-values"),
     (Method::GET, "/adyton/v1/decisions"),

@@ -9,6 +9,7 @@ mod kbs_policies;
 mod refusals;
 mod rego;
 mod release;
+mod rotation;
 mod snp;
 mod start;
 mod token;

@@ -59,7 +59,7 @@ pub fn run(args: &InspectArgs, context: &mut Context<'_>) -> Result<(), Failure>
     let standing = match &args.model_key_file {
         None => Standing::Claimed,
         Some(path) => {
-            let id = recipient(&sealed, args.kid.as_deref())?;
+            let id = recipient(sealed.unverified_manifest(), args.kid.as_deref())?;
             let key = model_key_file::read(path, id)?;
             sealed.unlock(&key, &Requirements::default()).map_err(|error| open_failure(&error))?;
             Standing::Authentic
@@ -89,11 +89,11 @@ pub fn run(args: &InspectArgs, context: &mut Context<'_>) -> Result<(), Failure>
 }
 
 /// The recipient that the key file is for.
-fn recipient(sealed: &SealedModel, kid: Option<&str>) -> Result<KeyId, Failure> {
+pub(super) fn recipient(manifest: &Manifest, kid: Option<&str>) -> Result<KeyId, Failure> {
     if let Some(kid) = kid {
         return file_key_id(kid);
     }
-    match sealed.recipients() {
+    match manifest.recipients() {
         [only] => Ok(only.kid().clone()),
         several => {
             let names: Vec<String> = several.iter().map(|r| r.kid().to_string()).collect();
@@ -154,7 +154,7 @@ fn page(manifest: &Manifest, digest: &str, standing: Standing, paint: Paint) -> 
     text
 }
 
-fn open_failure(error: &OpenError) -> Failure {
+pub(super) fn open_failure(error: &OpenError) -> Failure {
     let exit = match error.layer() {
         Layer::Storage => Exit::Usage,
         Layer::Manifest => Exit::Malformed,
@@ -167,6 +167,7 @@ fn open_failure(error: &OpenError) -> Failure {
         | Layer::Binding
         | Layer::Chunk => Exit::Integrity,
         Layer::Format => Exit::Unsupported,
+        Layer::Acceptance => Exit::Integrity,
         Layer::Requirement | Layer::Request => Exit::Usage,
         Layer::Target | Layer::Key => Exit::Internal,
     };

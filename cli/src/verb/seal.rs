@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use adyton_attestation::rcar::{JweExtras, ResourcePath, TeePublicKey, jwe};
 use adyton_sealed_weights::formats::FormatError;
 use adyton_sealed_weights::{
-    KeyId, ModelKey, Recipient, RecipientError, RiskyFormat, SealError, SealJob, SealOptions,
-    SealReport,
+    KeyId, ModelId, ModelKey, Recipient, RecipientError, RiskyFormat, SealError, SealJob,
+    SealOptions, SealReport,
 };
 use clap::Args;
 use http::Method;
@@ -161,7 +161,9 @@ impl Keys {
                     broker.get("show its wrapping key", "/adyton/v1/wrapping-key", &[]).await?;
                 let mut recipients = Vec::with_capacity(kids.len());
                 for kid in kids {
-                    recipients.push(from_broker(broker, &wrapping_key, kid, job).await?);
+                    let (id, content_key) = (job.model_id(), job.content_key_for_wrapping());
+                    let made = from_broker(broker, &wrapping_key, kid, &id, &content_key).await?;
+                    recipients.push(made);
                 }
                 Ok(recipients)
             }),
@@ -170,15 +172,15 @@ impl Keys {
 }
 
 /// One recipient made by the broker: the model key stays there, the content key goes there encrypted.
-async fn from_broker(
+pub(super) async fn from_broker(
     broker: &AdminApi,
     wrapping_key: &TeePublicKey,
     kid: &ResourcePath,
-    job: &SealJob,
+    model_id: &ModelId,
+    content_key: &[u8; 32],
 ) -> Result<Recipient, Failure> {
-    let content_key = job.content_key_for_wrapping();
     let extras = JweExtras { resource: Some(kid.clone()), minimum_model_version: None };
-    let wrapped = jwe::encrypt(wrapping_key, content_key.as_slice(), &extras).map_err(|error| {
+    let wrapped = jwe::encrypt(wrapping_key, content_key, &extras).map_err(|error| {
         Failure::new(
             Exit::Internal,
             "seal.wrap",
@@ -190,7 +192,7 @@ async fn from_broker(
     let uri = kid.to_uri();
     let body = json!({
         "kid": uri,
-        "model_id": job.model_id().to_string(),
+        "model_id": model_id.to_string(),
         "content_key": wrapped,
     });
     let body = (JSON, body.to_string().into_bytes());
@@ -223,7 +225,7 @@ pub(super) fn file_key_id(kid: &str) -> Result<KeyId, Failure> {
     })
 }
 
-fn wrap_failure(error: &RecipientError) -> Failure {
+pub(super) fn wrap_failure(error: &RecipientError) -> Failure {
     Failure::new(
         Exit::Internal,
         "seal.recipient",
