@@ -18,8 +18,6 @@ const WITHOUT_FAULT: &[(&str, &str)] = &[
         "TPMT_SIGNATURE, which only our own attester reads; evidence/tpm/tests.rs",
     ),
     ("evidence.encoding", "the text around Evidence; parsing.rs"),
-    ("evidence.malformed", "never told: the errors under it tell themselves"),
-    ("evidence.refused", "never told: the errors under it tell themselves"),
     ("evidence.tee", "the name of a TEE that nobody verifies; parsing.rs"),
     ("snp.evidence.certificate-table", "the host's table, which an attester reads; properties.rs"),
     ("snp.evidence.member", "the KBS protocol's JSON; snp_real_vectors.rs"),
