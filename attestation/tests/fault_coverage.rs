@@ -23,7 +23,6 @@ const WITHOUT_FAULT: &[(&str, &str)] = &[
     ("snp.evidence.member", "the KBS protocol's JSON; snp_real_vectors.rs"),
     ("snp.evidence.too-large", "the KBS protocol's JSON; snp_real_vectors.rs"),
     ("snp.evidence.two-reports", "the KBS protocol's JSON; snp_real_vectors.rs"),
-    ("snp.revocation.issuer", "never reached: a list is found by its issuer's name"),
 ];
 
 /// The prefixes of codes that parsers of Evidence and the Verifier give.

@@ -218,6 +218,7 @@ fn an_unusable_list_may_be_waived_and_a_revoked_key_may_not() {
         SnpFault::FutureList,
         SnpFault::TamperedList,
         SnpFault::ListOfOtherRoot,
+        SnpFault::ListOfOtherIssuer,
         SnpFault::Pkcs1List,
         SnpFault::PartialList,
         SnpFault::ListOfTwoAlgorithms,

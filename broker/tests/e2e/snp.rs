@@ -95,24 +95,9 @@ async fn an_snp_guest_with_a_fault_gets_no_key_and_the_reason() {
     let broker = broker(&machine).await;
     let mut shown = 0;
     for &(fault, _, code) in SnpFault::ALL {
-        let concerns_evidence = !matches!(
-            fault,
-            // Of the Endorsements, or lost in the JSON form.
-            SnpFault::OtherRoot
-                | SnpFault::Pkcs1Intermediate
-                | SnpFault::FlippedIntermediateSignature
-                | SnpFault::IntermediateIsNoCa
-                | SnpFault::ExpiredAsk
-                | SnpFault::NoList
-                | SnpFault::ExpiredList
-                | SnpFault::FutureList
-                | SnpFault::TamperedList
-                | SnpFault::ListOfOtherRoot
-                | SnpFault::Pkcs1List
-                | SnpFault::RevokedAsk
-                | SnpFault::Truncated
-                | SnpFault::ReservedTail
-        );
+        // The last two are lost in the JSON form.
+        let concerns_evidence = !fault.is_in_endorsements()
+            && !matches!(fault, SnpFault::Truncated | SnpFault::ReservedTail);
         // Lost in the JSON form: the signature is over them, and no longer holds.
         let code = match fault {
             SnpFault::ReservedByte

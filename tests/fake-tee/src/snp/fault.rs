@@ -113,6 +113,8 @@ faults! {
     TamperedList: "S5", "snp.revocation.signature";
     /// Another root of the same name signed the list.
     ListOfOtherRoot: "S5", "snp.revocation.signature";
+    /// The list's issuer has the root's common name and another address.
+    ListOfOtherIssuer: "S5", "snp.revocation.issuer";
     /// The list is signed with PKCS#1 v1.5.
     Pkcs1List: "S5", "snp.revocation.signature";
     /// The list says that it covers some of the root's certificates only.
@@ -250,6 +252,32 @@ impl SnpFault {
             Self::FmcSpl | Self::ChipIdTail => (FakeProduct::Turin, FakeKey::Vcek),
             _ => (FakeProduct::Genoa, FakeKey::Vcek),
         }
+    }
+
+    /// Whether it is in the bundle of Endorsements, and not in what the guest sends.
+    pub fn is_in_endorsements(self) -> bool {
+        matches!(
+            self,
+            Self::OtherRoot
+                | Self::Pkcs1Intermediate
+                | Self::FlippedIntermediateSignature
+                | Self::IntermediateIsNoCa
+                | Self::IntermediateForListsOnly
+                | Self::NoIntermediate
+                | Self::ExpiredAsk
+                | Self::ExpiredAsvk
+                | Self::NoList
+                | Self::ExpiredList
+                | Self::FutureList
+                | Self::TamperedList
+                | Self::ListOfOtherRoot
+                | Self::ListOfOtherIssuer
+                | Self::Pkcs1List
+                | Self::PartialList
+                | Self::ListOfTwoAlgorithms
+                | Self::RevokedAsk
+                | Self::RevokedAsvk
+        )
     }
 
     /// Whether the Verifier lets it pass, so that it is the appraisal that refuses.

@@ -71,6 +71,14 @@ impl FakeSnp {
         report::sign(report, &self.key);
     }
 
+    /// Signs a VCEK's certificate anew, as if AMD had written what it says.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness, or the bytes are no certificate of this machine's.
+    pub fn sign_certificate(&self, der: &[u8]) -> Vec<u8> {
+        pki::sign_certificate(der)
+    }
+
     /// The certificates that go with the report: what the sender calls each, and its DER.
     pub fn certificates(
         &self,

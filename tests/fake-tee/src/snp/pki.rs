@@ -158,6 +158,13 @@ fn constraints(ca: Ca) -> Vec<u8> {
     extension(BASIC_CONSTRAINTS, Critical::Yes, &sequence(&members))
 }
 
+/// The certificate with a new signature of the ASK over its first part, which begins behind four bytes of
+/// tag and length, and has four of its own.
+pub(super) fn sign_certificate(der: &[u8]) -> Vec<u8> {
+    let len = usize::from(u16::from_be_bytes([der[6], der[7]]));
+    Authority::Ask.sign(der[4..8 + len].to_vec(), Padding::Pss)
+}
+
 fn flip_last_byte(mut der: Vec<u8>) -> Vec<u8> {
     if let Some(last) = der.last_mut() {
         *last ^= 1;
@@ -354,6 +361,11 @@ impl Vendor {
             let users = sequence(&[tlv(0x81, &[0xff])]);
             extensions.push(extension(&[2, 5, 29, 28], Critical::Yes, &users));
         }
+        let mut issuer = name(&self.root_name());
+        if fault == Some(SnpFault::ListOfOtherIssuer) {
+            let country = issuer.windows(2).position(|two| two == b"US").expect("a country");
+            issuer[country + 1] = b'T';
+        }
         let stated = match fault {
             Some(SnpFault::ListOfTwoAlgorithms) => Padding::Pkcs1,
             _ => padding,
@@ -361,7 +373,7 @@ impl Vendor {
         let tbs = sequence(&[
             integer(1),
             stated.algorithm(),
-            name(&self.root_name()),
+            issuer,
             time(issued),
             time(until),
             sequence(&[sequence(&[integer(revoked), time(issued)])]),
