@@ -1,9 +1,9 @@
 //! AMD's real certificates: read as the KDS answers, sorted by what they say, found by what a report
 //! says, and carried in a bundle.
 //!
-//! The vectors are not part of the project; see `real_vectors.rs` for where they are looked for.
+//! The vectors are not part of the project; see `real/mod.rs` for where they are looked for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adyton_attestation::claims::{ChipId, SnpProduct, SnpTcb};
 use adyton_attestation::endorsement::amd::AmdCertificateKind;
@@ -14,23 +14,15 @@ use adyton_attestation::endorsement::{EndorsementError, ItemKind};
 use adyton_attestation::{EndorsementBundle, UnixTime};
 use serde_json::json;
 
+mod real;
+
+use real::{read, vectors};
+
 /// Within the life of the certificates that are used here.
 const NOW: UnixTime = UnixTime(1_750_500_000);
 
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
-
 fn answer(folder: &Path, name: &str) -> Answer {
-    let body = std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let body = read(folder, name);
     Answer { status: 200, issuer_chain: None, body }
 }
 

@@ -1,13 +1,11 @@
 //! Evidence of real Azure confidential VMs: what parses, what verifies, and which byte matters.
 //!
-//! The vectors are not part of the project. They are looked for in `ADYTON_VECTORS`, then in
-//! `../shared/vectors` beside the workspace; without them each test prints that it is skipped. Where
-//! `ADYTON_VECTORS_REQUIRED` is set, as in CI, their absence is an error.
+//! `real/mod.rs` says where the vectors are, and what happens without them.
 //!
 //! Real machines answered the challenge `challenge`, nine bytes, which no Verifier of the KBS protocol
 //! sends. So rung A5 refuses them all, and everything below it has to pass.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use adyton_attestation::claims::{AnchorUsed, AttributesProfile, AzureHardwareClaims, Claims};
@@ -29,6 +27,10 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use x509_cert::Certificate;
 
+mod real;
+
+use real::{read, read_json, vectors};
+
 /// A time at which the collateral of the TD's platform type is current.
 const TDX_NOW: UnixTime = UnixTime(1_740_000_000);
 const TDX_COLLATERAL: &str = "derived/collateral_00806f050000_2025-02.json";
@@ -47,30 +49,6 @@ const PARAVISOR: VerifyOptions = VerifyOptions {
     paravisor_tds: ParavisorTds::InsecureAccept,
     amd_revocation: AmdRevocation::Require,
 };
-
-/// The folder with vectors, or `None` after saying why the test is skipped.
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = match std::env::var_os("ADYTON_VECTORS") {
-        Some(folder) => PathBuf::from(folder),
-        None => beside,
-    };
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn json_file(folder: &Path, name: &str) -> Value {
-    serde_json::from_slice(&read(folder, name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
 
 fn azure(tee: Tee, json: &Value) -> AzureEvidence {
     AzureEvidence::parse_kbs(tee, json).unwrap_or_else(|error| panic!("{tee}: {error}"))
@@ -147,7 +125,7 @@ fn the_var_data_file_is_the_one_in_its_report() {
 fn every_tpm_quote_is_read() {
     let Some(folder) = vectors() else { return };
     for name in ["trustee/az-snp-vtpm/tpm-quote-v1.json", "trustee/az-tdx-vtpm/tpm-quote-v1.json"] {
-        let quote = json_file(&folder, name);
+        let quote = read_json(&folder, name);
         let message = hex::decode(quote["message"].as_str().expect("hex")).expect("hex");
         let attest = TpmAttest::parse(&message).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(attest.extra_data, b"challenge", "{name}");
@@ -180,7 +158,7 @@ fn the_oldest_form_is_refused_by_its_missing_version() {
 fn an_unknown_version_is_refused() {
     let Some(folder) = vectors() else { return };
     for version in [json!(0), json!(3), json!("2"), json!(-1), json!(2.0), Value::Null] {
-        let mut evidence = json_file(&folder, TDX_EVIDENCE);
+        let mut evidence = read_json(&folder, TDX_EVIDENCE);
         evidence["version"] = version;
         let refused = AzureEvidence::parse_kbs(Tee::AzTdxVtpm, &evidence).expect_err("refused");
         assert_eq!(refused.reason().code, "azure.evidence.version");
@@ -190,7 +168,7 @@ fn an_unknown_version_is_refused() {
 #[test]
 fn a_tds_evidence_verifies_up_to_its_challenge_under_the_paravisor_profile() {
     let Some(folder) = vectors() else { return };
-    let json = json_file(&folder, TDX_EVIDENCE);
+    let json = read_json(&folder, TDX_EVIDENCE);
     let evidence = azure(Tee::AzTdxVtpm, &json);
     assert_eq!(evidence.version(), AzureEvidenceVersion::V1);
     assert_eq!(evidence.report_data().0[..10], *b"challenge\0");
@@ -209,7 +187,7 @@ fn a_tds_evidence_verifies_up_to_its_challenge_under_the_paravisor_profile() {
 #[test]
 fn a_tds_evidence_is_refused_by_default() {
     let Some(folder) = vectors() else { return };
-    let json = json_file(&folder, TDX_EVIDENCE);
+    let json = read_json(&folder, TDX_EVIDENCE);
     let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
     let expected = evidence.report_data();
     let anchors = TrustAnchors::vendor();
@@ -220,7 +198,7 @@ fn a_tds_evidence_is_refused_by_default() {
 #[test]
 fn a_tds_record_passes_with_t9_waived_and_named() {
     let Some(folder) = vectors() else { return };
-    let json = json_file(&folder, TDX_EVIDENCE);
+    let json = read_json(&folder, TDX_EVIDENCE);
     let evidence = Evidence::parse_kbs(Tee::AzTdxVtpm, &json).expect("evidence");
     let anchors = TrustAnchors::vendor();
     let record = replay_with(&evidence, &intel(&folder), &anchors, TDX_NOW, &PARAVISOR);
@@ -279,7 +257,7 @@ fn with_bytes(json: &Value, pointer: &str, change: impl FnOnce(&mut Vec<u8>)) ->
 #[test]
 fn parts_of_two_real_machines_are_no_machine() {
     let Some(folder) = vectors() else { return };
-    let sound = json_file(&folder, TDX_EVIDENCE);
+    let sound = read_json(&folder, TDX_EVIDENCE);
     // The HCL report of another TD.
     let mut json = sound.clone();
     json["hcl_report"] =
@@ -288,7 +266,7 @@ fn parts_of_two_real_machines_are_no_machine() {
     assert!(matches!(refused, Err(VerifyError::Azure(AzureError::VarData { .. }))), "{refused:?}");
     // The TPM quote of an SNP machine.
     let mut json = sound.clone();
-    json["tpm_quote"] = json_file(&folder, "trustee/az-snp-vtpm/tpm-quote-v1.json");
+    json["tpm_quote"] = read_json(&folder, "trustee/az-snp-vtpm/tpm-quote-v1.json");
     let refused = verdict(&folder, &json);
     assert!(matches!(refused, Err(VerifyError::Azure(AzureError::QuoteSignature))), "{refused:?}");
     // A TDX quote of a machine outside Azure.
@@ -306,7 +284,7 @@ fn parts_of_two_real_machines_are_no_machine() {
 #[test]
 fn every_byte_of_a_real_machines_evidence_matters_but_the_listed_ones() {
     let Some(folder) = vectors() else { return };
-    let sound = json_file(&folder, TDX_EVIDENCE);
+    let sound = read_json(&folder, TDX_EVIDENCE);
     let refusal = |json: &Value| match verdict(&folder, json) {
         Err(VerifyError::Azure(AzureError::ReportData { .. })) => None,
         Err(refused) => Some(refused.rung()),
@@ -350,7 +328,7 @@ fn snp_verdict(bundle: &EndorsementBundle, json: &Value) -> Result<(), VerifyErr
 #[test]
 fn an_snp_guests_record_passes_with_the_missing_list_waived_and_named() {
     let Some(folder) = vectors() else { return };
-    let json = json_file(&folder, SNP_EVIDENCE);
+    let json = read_json(&folder, SNP_EVIDENCE);
     let evidence = Evidence::parse_kbs(Tee::AzSnpVtpm, &json).expect("evidence");
     let (anchors, bundle) = (TrustAnchors::vendor(), amd(&folder));
     let record = replay_with(&evidence, &bundle, &anchors, SNP_NOW, &NO_LISTS);
@@ -374,7 +352,7 @@ fn an_snp_guests_record_passes_with_the_missing_list_waived_and_named() {
 #[test]
 fn a_vcek_of_another_machine_is_refused() {
     let Some(folder) = vectors() else { return };
-    let mut json = json_file(&folder, SNP_EVIDENCE);
+    let mut json = read_json(&folder, SNP_EVIDENCE);
     json["vcek"] = URL_SAFE.encode(read(&folder, "trustee/snp/test-vcek.der")).into();
     let refused = snp_verdict(&amd(&folder), &json).expect_err("another chip's");
     assert_eq!(refused.rung(), "S7", "{refused:?}");
@@ -383,7 +361,7 @@ fn a_vcek_of_another_machine_is_refused() {
 #[test]
 fn an_hcl_report_of_another_snp_guest_is_refused() {
     let Some(folder) = vectors() else { return };
-    let mut json = json_file(&folder, SNP_EVIDENCE);
+    let mut json = read_json(&folder, SNP_EVIDENCE);
     json["hcl_report"] =
         URL_SAFE.encode(read(&folder, "trustee/az-snp-vtpm/hcl-report.bin")).into();
     let refused = snp_verdict(&amd(&folder), &json).expect_err("not the VCEK's machine");
@@ -393,7 +371,7 @@ fn an_hcl_report_of_another_snp_guest_is_refused() {
 #[test]
 fn every_byte_of_a_real_snp_guests_evidence_matters() {
     let Some(folder) = vectors() else { return };
-    let (sound, bundle) = (json_file(&folder, SNP_EVIDENCE), amd(&folder));
+    let (sound, bundle) = (read_json(&folder, SNP_EVIDENCE), amd(&folder));
     let refusal = |json: &Value| match snp_verdict(&bundle, json) {
         Err(VerifyError::Azure(AzureError::ReportData { .. })) => None,
         Err(refused) => Some(refused.rung()),

@@ -4,7 +4,7 @@
 //! the same. Ours never accepts what the oracle refuses. Where it refuses what the oracle accepts, the
 //! case is listed here with the reason why ours is right.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use adyton_attestation::claims::{Claims, TdxClaims};
@@ -16,6 +16,10 @@ use dcap_qvl::configs::RingConfig;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy};
 use serde_json::Value;
+
+mod real;
+
+use real::{expected, vectors};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -116,18 +120,6 @@ fn same_claims(ours: &TdxClaims, theirs: &QuoteClaims, label: &str) {
 
 // ---- Real machines ----
 
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
-
 /// One case of the vectors.
 struct RealCase {
     label: String,
@@ -138,10 +130,9 @@ struct RealCase {
 
 /// Every case that the vectors list, and Intel's root.
 fn real_cases(folder: &Path) -> (Vec<u8>, Vec<RealCase>) {
-    let read = |name: &str| std::fs::read(folder.join(name)).expect("a listed file");
-    let expected: Value = serde_json::from_slice(&read("EXPECTED.json")).expect("JSON");
+    let read = |name: &str| real::read(folder, name);
     let mut cases = Vec::new();
-    for (name, quote) in expected["tdx"].as_object().expect("quotes") {
+    for (name, quote) in &expected(folder, "tdx") {
         for case in quote["cases"].as_array().into_iter().flatten() {
             let collateral = case["collateral"].as_str().expect("a file");
             let label = format!("{name} with {collateral}");

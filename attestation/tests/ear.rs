@@ -1,7 +1,5 @@
 //! Tokens: issued ones verify, and each fault is refused under its own code.
 
-use std::path::PathBuf;
-
 use adyton_attestation::ear::{
     ExpectedIssuer, ExpectedTeeKey, PROFILE, Tier, TokenAnchors, TokenAnchorsError, TokenAppraisal,
     TokenBinding, TokenKey, TokenRefusal, TokenRules, TokenTimes, TrustVector, VerifiedToken,
@@ -19,6 +17,10 @@ use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SigningKey as _,
 };
 use serde_json::{Value, json};
+
+mod real;
+
+use real::vectors;
 
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "verifier.example";
@@ -518,20 +520,6 @@ fn a_vector_is_as_good_as_its_worst_claim() {
         assert_eq!(vector.status(), tier.max(Tier::Affirming), "{claim}");
     }
     assert_eq!(TrustVector::default().status(), Tier::None);
-}
-
-/// The folder of recorded vectors, or why these tests have nothing to do.
-fn vectors() -> Option<PathBuf> {
-    let given = std::env::var_os("ADYTON_VECTORS").map(PathBuf::from);
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors"));
-    let folder = given.unwrap_or_else(beside);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let required = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!required, "there are no vectors at {}", folder.display());
-    println!("skipped: there are no vectors at {}", folder.display());
-    None
 }
 
 #[test]

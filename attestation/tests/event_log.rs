@@ -1,9 +1,9 @@
 //! Rung T13: event logs are read, replayed, and believed only where a register proves them.
 //!
 //! Synthetic logs come from the fake TEE, whose quotes have the registers of its log. Real ones come from
-//! the vectors (see `real_vectors.rs`), with the reading of another implementation beside them.
+//! the vectors (see `real/mod.rs`), with the reading of another implementation beside them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use adyton_attestation::claims::{
@@ -21,6 +21,10 @@ use adyton_fake_tee::{FakeEvent, FakeEventLog, FakeTee, TdProfile};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+mod real;
+
+use real::{read, vectors};
 
 const NOW: u64 = 1_800_000_000;
 const REPORT_DATA: [u8; 64] = [0x5a; 64];
@@ -416,23 +420,6 @@ fn a_replay_for_people_shows_the_rung() {
         let ladder = replay(&evidence, &bundle(), &anchors(), UnixTime(NOW));
         assert!(ladder.claims.is_none(), "no claims beside a failed rung");
     }
-}
-
-/// The folder with vectors, or `None` after saying why the test is skipped.
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// TCG's names of event types, for those in the real logs.

@@ -4,13 +4,16 @@
 //! survives has to stand in [`UNSIGNED`]; the list is short because trailing bytes are zero or nothing,
 //! PEM text is certificates or white space, and the chain has no certificate that nobody looks at.
 
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread;
 
 use adyton_attestation::{EndorsementBundle, Evidence, TrustAnchors, UnixTime, verify};
 use adyton_fake_tee::{FakeTee, QuoteFormat, TdProfile};
 use serde_json::Value;
+
+mod real;
+
+use real::vectors;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -65,18 +68,6 @@ impl Sound {
     fn bundle(&self) -> EndorsementBundle {
         EndorsementBundle::parse(self.collateral.to_string().as_bytes()).expect("a bundle")
     }
-}
-
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
 }
 
 /// Members of collateral in which a change may go unseen, and why that harms nobody.

@@ -1,10 +1,8 @@
 //! Quotes of real machines with Intel's real collateral: every verdict and every field.
 //!
-//! The vectors are not part of the project. They are looked for in `ADYTON_VECTORS`, then in
-//! `../shared/vectors` beside the workspace; without them each test prints that it is skipped. Where
-//! `ADYTON_VECTORS_REQUIRED` is set, as in CI, their absence is an error.
+//! `real/mod.rs` says where the vectors are, and what happens without them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adyton_attestation::claims::{AnchorUsed, Claims, TcbStatus, TdxClaims};
 use adyton_attestation::evidence::EvidenceError;
@@ -16,30 +14,9 @@ use adyton_attestation::{
 };
 use serde_json::Value;
 
-/// The folder with vectors, or `None` after saying why the test is skipped.
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = match std::env::var_os("ADYTON_VECTORS") {
-        Some(folder) => PathBuf::from(folder),
-        None => beside,
-    };
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
+mod real;
 
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn expected(folder: &Path) -> serde_json::Map<String, Value> {
-    let all: Value = serde_json::from_slice(&read(folder, "EXPECTED.json")).expect("JSON");
-    all["tdx"].as_object().expect("an object of quotes").clone()
-}
+use real::{expected, read, vectors};
 
 fn evidence(folder: &Path, name: &str) -> Evidence {
     Evidence::parse_file(&read(folder, name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -72,7 +49,7 @@ fn advisories(text: &str) -> Vec<String> {
 fn every_verdict_of_the_vectors_comes_out() {
     let Some(folder) = vectors() else { return };
     let mut cases = 0;
-    for (name, quote) in expected(&folder) {
+    for (name, quote) in expected(&folder, "tdx") {
         for case in quote["cases"].as_array().into_iter().flatten() {
             let verdict = case["verdict_dcap_qvl_0_7_1"].as_str().expect("a verdict");
             let collateral = case["collateral"].as_str().expect("a collateral file");
@@ -108,7 +85,7 @@ fn every_verdict_of_the_vectors_comes_out() {
 fn every_field_of_the_vectors_is_read() {
     let Some(folder) = vectors() else { return };
     let mut quotes = 0;
-    for (name, want) in expected(&folder) {
+    for (name, want) in expected(&folder, "tdx") {
         if want["sgx"] == true {
             continue;
         }
@@ -162,7 +139,7 @@ fn claims_repeat_the_quote_and_name_the_platform() {
         1_750_500_000,
     )
     .expect("UpToDate");
-    let want = &expected(&folder)["dcap-qvl/tdx_quote"];
+    let want = &expected(&folder, "tdx")["dcap-qvl/tdx_quote"];
     let json = serde_json::to_value(&claims).expect("claims serialise");
     for field in
         ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "mrseam", "report_data", "fmspc"]

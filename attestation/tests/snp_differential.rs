@@ -4,7 +4,7 @@
 //! is right: `sev` checks signatures and nothing else, and leaves dates, roles, revocation, chip, firmware
 //! and guest policy to whoever calls it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adyton_attestation::endorsement::AmdEndorsements;
 use adyton_attestation::endorsement::amd::AmdCertificate;
@@ -17,32 +17,19 @@ use adyton_attestation::{
     verify_with,
 };
 use ring::digest::{SHA256, digest};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sev::certs::snp::{Certificate, Chain, Verifiable as _, builtin, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
+
+mod real;
+
+use real::{expected, read, vectors};
 
 /// 2025-09-01: every real certificate counts.
 const NOW: UnixTime = UnixTime(1_756_684_800);
 /// 2026-01-01: the VLEK of the vectors has ended.
 const AFTER_THE_VLEK: UnixTime = UnixTime(1_767_225_600);
-
-/// The folder with vectors, or `None` after saying why the test is skipped.
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = std::env::var_os("ADYTON_VECTORS").map_or(beside, PathBuf::from);
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
-
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
 
 /// One real report with everything that verifies it.
 struct Case {
@@ -62,10 +49,10 @@ fn pem(folder: &Path, name: &str) -> Vec<Vec<u8>> {
 }
 
 fn cases(folder: &Path) -> Vec<Case> {
-    let all: Value = serde_json::from_slice(&read(folder, "EXPECTED.json")).expect("JSON");
-    let all: Map<String, Value> = all["snp"].as_object().expect("reports").clone();
-    let cases: Vec<Case> =
-        all.into_iter().map(|(name, listed)| case(folder, name, &listed)).collect();
+    let cases: Vec<Case> = expected(folder, "snp")
+        .into_iter()
+        .map(|(name, listed)| case(folder, name, &listed))
+        .collect();
     assert_eq!(cases.len(), 6, "the vectors have other reports than before");
     cases
 }

@@ -1,8 +1,8 @@
 //! SNP reports of real machines with their real certificates: every verdict and every field.
 //!
-//! The vectors are not part of the project; where they are looked for stands in `real_vectors.rs`.
+//! The vectors are not part of the project; where they are looked for stands in `real/mod.rs`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adyton_attestation::claims::{SigningKey, SnpProduct, SnpRevocation};
 use adyton_attestation::endorsement::AmdEndorsements;
@@ -17,27 +17,11 @@ use adyton_attestation::{
     SignatureCache, SnpClaims, Tee, TrustAnchors, UnixTime, VerifyError, VerifyOptions,
     verify_with,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// The folder with vectors, or `None` after saying why the test is skipped.
-fn vectors() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
-    let folder = match std::env::var_os("ADYTON_VECTORS") {
-        Some(folder) => PathBuf::from(folder),
-        None => beside,
-    };
-    if folder.join("EXPECTED.json").is_file() {
-        return Some(folder);
-    }
-    let must = std::env::var_os("ADYTON_VECTORS_REQUIRED").is_some();
-    assert!(!must, "ADYTON_VECTORS_REQUIRED is set, but no vectors are at {}", folder.display());
-    println!("skipped: no real vectors at {} (set ADYTON_VECTORS)", folder.display());
-    None
-}
+mod real;
 
-fn read(folder: &Path, name: &str) -> Vec<u8> {
-    std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
+use real::{expected, read, vectors};
 
 /// The report of a vector: `name@0x20` is one inside a larger file, and `report_milan.bin` is kept as hex.
 fn report(folder: &Path, name: &str) -> Vec<u8> {
@@ -51,11 +35,6 @@ fn report(folder: &Path, name: &str) -> Vec<u8> {
     }
 }
 
-fn expected(folder: &Path) -> Map<String, Value> {
-    let all: Value = serde_json::from_slice(&read(folder, "EXPECTED.json")).expect("JSON");
-    all["snp"].as_object().expect("an object of reports").clone()
-}
-
 fn evidence(folder: &Path, name: &str) -> SnpEvidence {
     SnpEvidence::parse(&report(folder, name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
@@ -63,7 +42,7 @@ fn evidence(folder: &Path, name: &str) -> SnpEvidence {
 #[test]
 fn every_field_of_every_report_is_read_as_listed() {
     let Some(folder) = vectors() else { return };
-    let all = expected(&folder);
+    let all = expected(&folder, "snp");
     assert_eq!(all.len(), 6, "more vectors? look at each in the same commit");
     for (name, listed) in &all {
         let evidence = evidence(&folder, name);
@@ -102,7 +81,7 @@ fn every_field_of_every_report_is_read_as_listed() {
 #[test]
 fn every_report_survives_the_kbs_form_byte_for_byte() {
     let Some(folder) = vectors() else { return };
-    for name in expected(&folder).keys() {
+    for name in expected(&folder, "snp").keys() {
         let evidence = evidence(&folder, name);
         let json = evidence.to_kbs();
         assert!(json.get("attestation_report").is_some(), "{name} went out as bytes");
@@ -184,7 +163,7 @@ fn key_certificate(folder: &Path, listed: &Value) -> Vec<u8> {
 
 /// The report with its key's certificate, as a host would hand it over.
 fn with_key(folder: &Path, name: &str) -> SnpEvidence {
-    let der = key_certificate(folder, &expected(folder)[name]);
+    let der = key_certificate(folder, &expected(folder, "snp")[name]);
     evidence(folder, name).with_certificates(
         // The label is wrong for one of them, on purpose: nobody may look at it.
         PresentedCertificates::one(CertificateLabel::Vcek, &der).expect("one certificate"),
@@ -230,7 +209,7 @@ fn verdict(
 fn every_real_report_has_the_listed_verdict() {
     let Some(folder) = vectors() else { return };
     let bundle = chains(&folder);
-    for (name, listed) in &expected(&folder) {
+    for (name, listed) in &expected(&folder, "snp") {
         let got = verdict(with_key(&folder, name), &bundle, NOW, &NO_LISTS);
         if listed["verdict"].as_str().expect("text").contains("debug") {
             assert!(matches!(got, Err(SnpError::Debug { .. })), "{name}: {got:?}");
@@ -272,7 +251,7 @@ fn a_vcek_needs_no_bundle_and_a_vlek_needs_the_asvk() {
 fn the_keys_certificate_may_come_from_the_verifiers_bundle() {
     let Some(folder) = vectors() else { return };
     let name = "trustee/snp/genoa-v3-report.bin";
-    let der = key_certificate(&folder, &expected(&folder)[name]);
+    let der = key_certificate(&folder, &expected(&folder, "snp")[name]);
     let mut amd = AmdEndorsements::default();
     amd.add_certificate(AmdCertificate::parse(der).expect("AMD's")).expect("room");
     let bare = evidence(&folder, name);
@@ -287,7 +266,7 @@ fn the_keys_certificate_may_come_from_the_verifiers_bundle() {
 #[test]
 fn of_all_keys_in_a_bundle_the_one_of_this_kind_chip_and_firmware_is_tried() {
     let Some(folder) = vectors() else { return };
-    let all = expected(&folder);
+    let all = expected(&folder, "snp");
     let mut keys = AmdEndorsements::default();
     for listed in all.values() {
         let key = AmdCertificate::parse(key_certificate(&folder, listed)).expect("AMD's");
@@ -371,7 +350,7 @@ fn every_flipped_byte_of_a_real_report_is_refused() {
     let Some(folder) = vectors() else { return };
     let name = "trustee/snp/genoa-v3-report.bin";
     let sound = report(&folder, name);
-    let der = key_certificate(&folder, &expected(&folder)[name]);
+    let der = key_certificate(&folder, &expected(&folder, "snp")[name]);
     let certificates = PresentedCertificates::one(CertificateLabel::Vcek, &der).expect("one");
     let nothing = EndorsementBundle::empty();
     let anchors = TrustAnchors::vendor();
@@ -397,7 +376,7 @@ fn every_flipped_byte_of_a_real_report_is_refused() {
 fn every_flipped_byte_of_a_real_certificate_is_refused() {
     let Some(folder) = vectors() else { return };
     let name = "trustee/snp/genoa-v3-report.bin";
-    let sound = key_certificate(&folder, &expected(&folder)[name]);
+    let sound = key_certificate(&folder, &expected(&folder, "snp")[name]);
     for at in 0..sound.len() {
         let mut der = sound.clone();
         der[at] ^= 1;
