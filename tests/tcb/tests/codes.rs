@@ -40,8 +40,8 @@ const FAMILIES: [&str; 19] = [
 ];
 
 /// Look like codes and are names of something else.
-const OTHER_NAMES: [&str; 4] =
-    ["policy.rego", "rego.attestation", "rego.reference", "rego.resource"];
+const OTHER_NAMES: [&str; 5] =
+    ["policy.rego", "rego.attestation", "rego.gpu", "rego.reference", "rego.resource"];
 
 #[test]
 fn the_list_of_codes_is_that_of_the_source() {
