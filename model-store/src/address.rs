@@ -123,7 +123,12 @@ impl Source {
         if text.is_empty() || text.len() > MAX_ADDRESS_BYTES {
             return Err(AddressError::Length { got: text.len() });
         }
-        let Some((scheme, rest)) = text.split_once("://") else {
+        // What could be no scheme is a part of a path.
+        let is_scheme = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
+        };
+        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme))
+        else {
             return Ok(Self::Folder(PathBuf::from(text)));
         };
         let bucket = |provider| Bucket::parse(provider, rest).map(Self::Bucket);
@@ -151,7 +156,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => path.display().fmt(f),
-            Self::Web(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Web(url) => f.write_str(url.as_str().strip_suffix('/').unwrap_or(url.as_str())),
             Self::Bucket(bucket) => bucket.fmt(f),
             Self::Oci(reference) => write!(f, "oci://{reference}"),
         }
@@ -226,10 +231,19 @@ fn web(text: &str) -> Result<Url, AddressError> {
     if let Some((got, _)) = secret.into_iter().find(|(_, there)| *there) {
         return Err(AddressError::Secret { got });
     }
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
+    let path = url.path().trim_start_matches('/');
+    let path = path.strip_suffix('/').unwrap_or(path).to_owned();
+    if path.is_empty() {
+        url.set_path("/");
+    } else {
+        path.split('/').try_for_each(component)?;
+        url.set_path(&format!("/{path}/"));
     }
-    Ok(url)
+    // Escaping makes it longer.
+    match url.as_str().len() {
+        got if got > MAX_ADDRESS_BYTES => Err(AddressError::Length { got }),
+        _ => Ok(url),
+    }
 }
 
 fn component(text: &str) -> Result<(), AddressError> {
@@ -250,6 +264,8 @@ mod tests {
         for text in [
             "sealed/llama",
             "/srv/sealed",
+            "/srv/s3://sealed",
+            "https://models.example",
             "https://models.example/llama/3",
             "http://127.0.0.1:8000/x",
             "s3://models/llama/3",
@@ -291,8 +307,13 @@ mod tests {
 
     #[test]
     fn prefixes_have_no_empty_or_climbing_components() {
-        for text in ["s3://models//x", "s3://models/a/../b", "gs://models/./a", "az://models/a\\b"]
-        {
+        for text in [
+            "s3://models//x",
+            "s3://models/a/../b",
+            "gs://models/./a",
+            "az://models/a\\b",
+            "https://host/a//b",
+        ] {
             assert!(matches!(Source::parse(text), Err(AddressError::Component { .. })), "{text}");
         }
     }

@@ -86,6 +86,20 @@ impl Source {
         Ok(Arc::new(storage.map_err(StoreError::Runtime)?))
     }
 
+    /// Whether [`storage`](Self::storage) would refuse; no thread is started, and nobody is asked.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn check(&self, settings: &StoreSettings) -> Result<(), StoreError> {
+        match self {
+            Self::Folder(path) => FolderStorage::new(path).map(drop).map_err(StoreError::Folder),
+            Self::Web(_) | Self::Bucket(_) | Self::Oci(_) => {
+                let transport = Transport::new(settings).map_err(StoreError::Roots)?;
+                self.backend(transport, settings).map(drop)
+            }
+        }
+    }
+
     fn backend(
         &self,
         transport: Transport,

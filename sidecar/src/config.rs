@@ -17,6 +17,7 @@ mod environment;
 mod expose;
 mod file;
 mod problem;
+mod store;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adyton_attestation::attester::{DetectionOptions, Source};
+use adyton_attestation::rcar::ResourcePath;
+use adyton_model_store::{PlainHttp, StoreSettings, Tags};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 pub use environment::PREFIX as ENVIRONMENT_PREFIX;
@@ -108,8 +111,10 @@ pub struct BrokerConfig {
 /// The sealed model.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
-    /// Folder with `model.json` and the sealed objects. Not trusted.
-    pub source: PathBuf,
+    /// Where `model.json` and the sealed objects lie. Not trusted.
+    pub source: adyton_model_store::Source,
+    /// How that place is reached.
+    pub store: StoreConfig,
     /// Memory-backed folder that the inference server reads.
     pub target: PathBuf,
     /// The name the manifest must carry.
@@ -133,6 +138,26 @@ pub enum Opening {
     IntoTarget,
     /// None: ranges are opened when they are asked for. The target stays empty.
     OnDemand,
+}
+
+/// How the place of the sealed model is reached.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Everything but the credentials.
+    pub settings: StoreSettings,
+    /// Where those come from.
+    pub credentials: StoreCredentials,
+}
+
+/// Where the store's credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreCredentials {
+    /// There are none: what is sealed may lie in public.
+    Nobody,
+    /// A file, read when the model is looked for.
+    File(PathBuf),
+    /// The broker, once it has accepted our Evidence.
+    Broker(ResourcePath),
 }
 
 /// Who in the guest may read the opened files.
@@ -263,9 +288,15 @@ impl Config {
 
     /// The `insecure_` keys that are switched on.
     pub fn insecure(&self) -> Vec<String> {
-        match self.swap {
-            Swap::Refuse => Vec::new(),
-            Swap::InsecureAllow => vec!["insecure_allow_swap".to_owned()],
-        }
+        let store = &self.model.store.settings;
+        [
+            ("insecure_allow_swap", self.swap == Swap::InsecureAllow),
+            ("model.store.insecure_allow_http", store.plain_http == PlainHttp::InsecureAllow),
+            ("model.store.insecure_allow_tag", store.tags == Tags::InsecureAllow),
+        ]
+        .into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(name, _)| name.to_owned())
+        .collect()
     }
 }

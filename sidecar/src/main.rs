@@ -24,7 +24,7 @@ A configuration:
   url = \"https://broker.example:8443\"
   ca_file = \"/etc/adyton/broker-ca.pem\"
   [model]
-  source = \"/models/kjv.sealed\"
+  source = \"/models/kjv.sealed\"        # or https://, s3://, gs://, az://, oci://…@sha256:…
   target = \"/run/adyton\"               # tmpfs
   [expose]
   kind = \"s3\"                        # or tmpfs, the default: files in model.target

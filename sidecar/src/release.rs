@@ -23,13 +23,14 @@ use std::sync::Arc;
 use adyton_attestation::attester::{Attester, detect};
 use adyton_attestation::rcar::{
     AttestResponse, ChallengeMessage, JweResponse, RcarClient, ResourceBinding, ResourcePath,
-    TeeKeyPair,
+    TeeKeyPair, Unwrapped,
 };
+use adyton_model_store::Credentials;
 use adyton_sealed_weights::{KeyId, ModelKey};
 
 pub use error::{ReleaseError, ReleaseStep};
 pub use kbs::Kbc;
-use kbs::Session;
+use kbs::{Epoch, Session};
 use retry::Retry;
 
 use crate::config::{AttesterChoice, AttesterConfig};
@@ -165,6 +166,47 @@ impl Attested {
         Self { hardened, attester, rcar, session }
     }
 
+    /// Asks for the credentials of the model's store, in the same session and with the same TEE key.
+    ///
+    /// They are no proof of anything, and open nothing that is not sealed.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release); [`ReleaseError::Credentials`] for a resource that holds none.
+    pub async fn store_credentials(
+        &self,
+        resource: &ResourcePath,
+        kbc: &Kbc,
+        watchers: &Watchers,
+    ) -> Result<Credentials, ReleaseError> {
+        let mut unwrapped = self.resource(resource, Epoch::Newest, kbc, watchers).await?;
+        let credentials = Credentials::take(&mut unwrapped.plaintext)
+            .map_err(|source| ReleaseError::Credentials { uri: resource.to_uri(), source })?;
+        watchers.metrics.broker_attempt("ok");
+        tracing::info!(resource = %resource, ?credentials, "credentials of the store were released");
+        Ok(credentials)
+    }
+
+    async fn resource(
+        &self,
+        resource: &ResourcePath,
+        epoch: Epoch,
+        kbc: &Kbc,
+        watchers: &Watchers,
+    ) -> Result<Unwrapped, ReleaseError> {
+        let mut retry = Retry::new(kbc.retry_for(), watchers);
+        let body = loop {
+            match kbc.resource(resource, epoch, &self.session).await {
+                Ok(body) => break body,
+                Err(error) => retry.after(error).await?,
+            }
+        };
+        let reply = JweResponse::parse(&body)
+            .map_err(|source| ReleaseError::Protocol { step: ReleaseStep::Resource, source })?;
+        self.rcar
+            .unwrap(resource, &reply)
+            .map_err(|source| ReleaseError::Unwrap { uri: resource.to_uri(), source })
+    }
+
     /// Asks for the key and unwraps it; the TEE key is gone afterwards.
     ///
     /// # Errors
@@ -176,19 +218,8 @@ impl Attested {
         watchers: &Watchers,
     ) -> Result<Released, ReleaseError> {
         let resource = ResourcePath::from_uri(kid.uri()).map_err(ReleaseError::Resource)?;
-        let mut retry = Retry::new(kbc.retry_for(), watchers);
-        let body = loop {
-            match kbc.resource(kid, &self.session).await {
-                Ok(body) => break body,
-                Err(error) => retry.after(error).await?,
-            }
-        };
-        let reply = JweResponse::parse(&body)
-            .map_err(|source| ReleaseError::Protocol { step: ReleaseStep::Resource, source })?;
-        let mut unwrapped = self
-            .rcar
-            .unwrap(&resource, &reply)
-            .map_err(|source| ReleaseError::Unwrap { kid: kid.clone(), source })?;
+        let epoch = Epoch::Exactly(kid.epoch());
+        let mut unwrapped = self.resource(&resource, epoch, kbc, watchers).await?;
         if unwrapped.resource == ResourceBinding::NotStated {
             // Not fatal: a wrong key is refused by the key commitment of the model's recipient.
             tracing::warn!(%resource, "the KBS does not say which resource it sent");

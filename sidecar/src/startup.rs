@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admin::{Admin, AdminError, View};
-use crate::config::Config;
+use crate::config::{Config, StoreCredentials};
 use crate::error::SidecarError;
 use crate::expose;
 use crate::hygiene::Hardened;
@@ -30,10 +30,10 @@ use crate::phase::{Phase, PhaseBoard};
 use crate::proxy::{self, Terms};
 use crate::ready::Ready;
 use crate::ready_file::ReadyFile;
-use crate::release::{self, Kbc, Watchers};
+use crate::release::{self, Attested, Kbc, Watchers};
 use crate::shutdown::Shutdown;
 use crate::upstream::Upstream;
-use crate::weights::{self, Staging, Unlocked, WeightsError};
+use crate::weights::{self, FromBroker, Staging, Unlocked, WeightsError};
 
 /// Runs the sidecar to its end. `Ok` after SIGTERM or SIGINT, with everything wiped.
 ///
@@ -76,15 +76,22 @@ pub async fn run(
 
     let target = config.model.target.clone();
     let watchers = Watchers { board: Arc::clone(&board), metrics: Arc::clone(&metrics) };
+    let standing = tokio::select! {
+        biased;
+        standing = store_credentials(&config, hardened, &watchers) => standing?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let (standing, credentials) = standing;
     // 2. What is there to open, is there room, and with whose key? Reading begins.
-    let staging = match Staging::begin(&config.model, config.swap, &board, &shutdown).await {
+    let begun = Staging::begin(&config.model, credentials, config.swap, &board, &shutdown).await;
+    let staging = match begun {
         Ok(staging) => staging,
         // Nothing of ours is in the target; what is there may be another sidecar's, and being served.
         Err(WeightsError::Interrupted) => return Ok(()),
         Err(refusal) => return Err(refusal.into()),
     };
     let ladder = Ladder { config, upstream, metrics, shutdown, ready_file };
-    let outcome = match ladder.climb(hardened, staging, &watchers).await {
+    let outcome = match ladder.climb(standing, staging, &watchers).await {
         Err(SidecarError::Weights(WeightsError::Interrupted)) => Ok(()),
         outcome => outcome,
     };
@@ -110,7 +117,7 @@ struct Ladder {
 impl Ladder {
     async fn climb(
         self,
-        hardened: Hardened,
+        standing: Standing,
         staging: Staging,
         watchers: &Watchers,
     ) -> Result<(), SidecarError> {
@@ -118,7 +125,7 @@ impl Ladder {
         // 3 to 5 may be broken off anywhere: nothing confidential is in the target yet.
         let unlocked = tokio::select! {
             biased;
-            unlocked = unlock(config, hardened, &staging, watchers) => unlocked,
+            unlocked = unlock(config, standing, &staging, watchers) => unlocked,
             () = shutdown.requested() => Err(WeightsError::Interrupted.into()),
         };
         let unlocked = match unlocked {
@@ -166,17 +173,56 @@ impl Ladder {
     }
 }
 
+/// How far the ladder was climbed when the model is looked for.
+enum Standing {
+    Hardened(Hardened),
+    /// The broker was shown Evidence already, for the store's credentials.
+    Attested(Attested),
+}
+
+/// Step 3 before step 2, where the place of the model wants credentials that the broker holds.
+async fn store_credentials(
+    config: &Config,
+    hardened: Hardened,
+    watchers: &Watchers,
+) -> Result<(Standing, FromBroker), SidecarError> {
+    match &config.model.store.credentials {
+        StoreCredentials::Nobody | StoreCredentials::File(_) => {
+            Ok((Standing::Hardened(hardened), FromBroker::NotAskedFor))
+        }
+        StoreCredentials::Broker(resource) => {
+            // What a crash left does not wait for a broker.
+            let target = config.model.target.clone();
+            blocking(move || weights::remove_leftovers(&target)).await?;
+            let (attested, kbc) = attest(config, hardened, watchers).await?;
+            let credentials = attested.store_credentials(resource, &kbc, watchers).await?;
+            Ok((Standing::Attested(attested), FromBroker::Released(Arc::new(credentials))))
+        }
+    }
+}
+
+async fn attest(
+    config: &Config,
+    hardened: Hardened,
+    watchers: &Watchers,
+) -> Result<(Attested, Kbc), SidecarError> {
+    let attester = release::find_attester(config.attester.clone()).await?;
+    let kbc = Kbc::new(config.broker.clone())?;
+    Ok((release::attest(hardened, attester, &kbc, watchers).await?, kbc))
+}
+
 /// Steps 3 to 5.
 async fn unlock(
     config: &Config,
-    hardened: Hardened,
+    standing: Standing,
     staging: &Staging,
     watchers: &Watchers,
 ) -> Result<Unlocked, SidecarError> {
     // 3. Show the broker who we are.
-    let attester = release::find_attester(config.attester.clone()).await?;
-    let kbc = Kbc::new(config.broker.clone())?;
-    let attested = release::attest(hardened, attester, &kbc, watchers).await?;
+    let (attested, kbc) = match standing {
+        Standing::Hardened(hardened) => attest(config, hardened, watchers).await?,
+        Standing::Attested(attested) => (attested, Kbc::new(config.broker.clone())?),
+    };
     // 4. Get the key.
     let released = attested.release(staging.kid(), &kbc, watchers).await?;
     watchers.board.enter(Phase::KeyReleased);

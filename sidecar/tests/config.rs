@@ -152,3 +152,70 @@ async fn evidence_in_a_certificate_needs_a_key_born_here_and_a_short_life() {
     let found: Vec<String> = mistakes(&config).into_iter().map(|(key, _)| key).collect();
     assert_eq!(found, ["tls.evidence_in_certificate"]);
 }
+
+/// Mistakes with `model.source` and one key of `[model.store]`.
+async fn store_mistakes(source: &str, key: &str, value: toml::Value) -> Vec<(String, String)> {
+    let world = World::new().await;
+    let mut config = world.config();
+    set(&mut config, "model", "source", source);
+    let mut store = toml::Table::new();
+    store.insert(key.to_owned(), value);
+    set(&mut config, "model", "store", store);
+    if load(&config).is_ok() { Vec::new() } else { mistakes(&config) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_that_cannot_be_reached_as_configured_are_mistakes() {
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let region = ("region", toml::Value::from("eu-central-1"));
+    for (source, (key, value), expected, said) in [
+        ("ftp://host/x", region.clone(), "model.source", "ftp://"),
+        ("s3://UPPER/x", region.clone(), "model.source", "not a bucket"),
+        ("https://user:5ecret@host/x", region.clone(), "model.source", "not shown"),
+        ("oci://host/x:v1", region.clone(), "model.source", "no digest"),
+        ("az://models/x", region.clone(), "model.source", "account"),
+        ("s3://models/x", ("endpoint", "s3://x".into()), "model.store.endpoint", "s3://x"),
+        ("s3://models/x", ("ca_file", "/nowhere".into()), "model.store.ca_file", "/nowhere"),
+        (
+            "s3://models/x",
+            ("credentials_file", "/nowhere".into()),
+            "model.store.credentials_file",
+            "/nowhere",
+        ),
+        (
+            "s3://models/x",
+            ("credentials_kid", "acme/x".into()),
+            "model.store.credentials_kid",
+            "acme/x",
+        ),
+        ("s3://models/x", ("max_requests", 0.into()), "model.store.max_requests", "0"),
+        ("s3://models/x", ("secret_access_key", "x".into()), "(file)", "secret_access_key"),
+    ] {
+        let found = store_mistakes(source, key, value).await;
+        assert_eq!(found.len(), 1, "{source}: {found:?}");
+        assert!(found[0].0 == expected && found[0].1.contains(said), "{source}: {found:?}");
+        assert!(!found[0].1.contains("5ecret"));
+    }
+    for source in
+        ["s3://models/x".to_owned(), "gs://models/x".to_owned(), format!("oci://host/x@{DIGEST}")]
+    {
+        let found = store_mistakes(&source, "region", "eu-central-1".into()).await;
+        assert_eq!(found, [], "{source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_weakens_the_way_to_the_store_is_told() {
+    let world = World::new().await;
+    let environment = [
+        ("ADYTON_SIDECAR__MODEL__SOURCE", "oci://registry.example/x:v1"),
+        ("ADYTON_SIDECAR__MODEL__STORE__INSECURE_ALLOW_TAG", "true"),
+        ("ADYTON_SIDECAR__MODEL__STORE__INSECURE_ALLOW_HTTP", "true"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::from_toml(&world.config().to_string(), environment).expect("sound");
+    assert_eq!(
+        config.insecure().into_iter().filter(|name| name.starts_with("model")).collect::<Vec<_>>(),
+        ["model.store.insecure_allow_http", "model.store.insecure_allow_tag"]
+    );
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use adyton_attestation::attester::{DetectionOptions, Source};
 use adyton_attestation::rcar::ResourcePath;
+use adyton_model_store::Roots;
 use adyton_sealed_weights::TargetCheck;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -26,6 +27,7 @@ use super::file::{
     UpstreamSection,
 };
 use super::problem::{ConfigError, Problem};
+use super::store;
 use super::{
     AttesterChoice, AttesterConfig, BrokerConfig, Config, EvidenceInCertificate, ExpectedName,
     KeyChoice, ModelConfig, Opening, Readers, ServingCertificate, TlsConfig, UpstreamConfig,
@@ -88,7 +90,11 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
     if expose.leaves_the_model_sealed() {
         model.opening = Opening::OnDemand;
     }
-    let effective = digest::effective(&file, &broker.roots, &tls.client_roots);
+    let store_roots = match &model.store.settings.roots {
+        Roots::System => &[][..],
+        Roots::Only(roots) => roots,
+    };
+    let effective = digest::effective(&file, &broker.roots, &tls.client_roots, store_roots);
     Ok(Config {
         listen,
         admin_listen,
@@ -155,12 +161,22 @@ impl Mistakes {
         }
     }
 
-    fn seconds(&mut self, key: &str, value: u64, least: u64, most: u64) -> Option<Duration> {
+    pub(super) fn seconds(
+        &mut self,
+        key: &str,
+        value: u64,
+        least: u64,
+        most: u64,
+    ) -> Option<Duration> {
         self.between(key, value, least, most).map(Duration::from_secs)
     }
 
     /// Certificates of a PEM file; at least one.
-    fn certificates(&mut self, key: &str, file: &str) -> Option<Vec<CertificateDer<'static>>> {
+    pub(super) fn certificates(
+        &mut self,
+        key: &str,
+        file: &str,
+    ) -> Option<Vec<CertificateDer<'static>>> {
         let expected = "a PEM file with at least one certificate";
         let bytes = match read_bounded(Path::new(file)) {
             Ok(bytes) => bytes,
@@ -261,20 +277,8 @@ fn broker(section: &BrokerSection, mistakes: &mut Mistakes) -> Option<BrokerConf
 }
 
 fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig> {
-    let source = mistakes
-        .required("model.source", section.source.as_deref(), "the folder of a sealed model")
-        .and_then(|source| {
-            if Path::new(source).join("model.json").is_file() {
-                Some(PathBuf::from(source))
-            } else {
-                mistakes.note(
-                    "model.source",
-                    source,
-                    "a folder with model.json",
-                    "seal a model with `adyton seal`, or mount the folder here",
-                )
-            }
-        });
+    let store = store::check(&section.store, mistakes);
+    let source = store::source(section.source.as_deref(), store.as_ref(), mistakes);
     let target = mistakes
         .required("model.target", section.target.as_deref(), "a memory-backed folder")
         .and_then(|target| check_target(target, mistakes));
@@ -310,6 +314,7 @@ fn model(section: &ModelSection, mistakes: &mut Mistakes) -> Option<ModelConfig>
         readers: readers?,
         opening: Opening::IntoTarget,
         source: source?,
+        store: store?,
         target: target?,
         name: section.name.clone().map_or(ExpectedName::AnyUnderThisKey, ExpectedName::Exactly),
         minimum_version: section.minimum_version,

@@ -11,10 +11,15 @@ pub(super) fn effective(
     file: &ConfigFile,
     broker: &[CertificateDer<'_>],
     clients: &[CertificateDer<'_>],
+    store: &[CertificateDer<'_>],
 ) -> Value {
     json!({
         "config": file,
-        "roots": { "broker": roots_digest(broker), "clients": roots_digest(clients) },
+        "roots": {
+            "broker": roots_digest(broker),
+            "clients": roots_digest(clients),
+            "store": roots_digest(store),
+        },
     })
 }
 

@@ -1,7 +1,7 @@
 //! Every key as an environment variable: `ADYTON_SIDECAR__SECTION__KEY`.
 //!
-//! `ADYTON_SIDECAR__BROKER__URL` is `broker.url`, `ADYTON_SIDECAR__LISTEN` is `listen`. A name
-//! that is no key is refused by the same rule as an unknown key in the file.
+//! `ADYTON_SIDECAR__BROKER__URL` is `broker.url`, `ADYTON_SIDECAR__LISTEN` is `listen`,
+//! `ADYTON_SIDECAR__MODEL__STORE__REGION` is `model.store.region`. A name that is no key is refused by the same rule as an unknown key in the file.
 
 use toml::{Table, Value};
 
@@ -9,6 +9,8 @@ use super::problem::{ConfigError, Problem};
 
 /// What the names begin with.
 pub const PREFIX: &str = "ADYTON_SIDECAR__";
+/// Section, section inside it, key.
+const DEEPEST: usize = 3;
 
 /// Lays the variables over the file's table; they win.
 pub(super) fn overlay(
@@ -22,25 +24,7 @@ pub(super) fn overlay(
     for (name, text) in variables {
         let path: Vec<String> =
             name.trim_start_matches(PREFIX).split("__").map(str::to_ascii_lowercase).collect();
-        let placed = match path.as_slice() {
-            [key] if !key.is_empty() => {
-                table.insert(key.clone(), value(&text));
-                true
-            }
-            [section, key] if !section.is_empty() && !key.is_empty() => {
-                let section =
-                    table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
-                match section {
-                    Value::Table(section) => {
-                        section.insert(key.clone(), value(&text));
-                        true
-                    }
-                    _ => false,
-                }
-            }
-            _ => false,
-        };
-        if !placed {
+        if place(table, &path, &text).is_none() {
             problems.push(Problem {
                 key: name,
                 value: text,
@@ -50,6 +34,21 @@ pub(super) fn overlay(
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(ConfigError::all(problems)) }
+}
+
+/// Nothing when there can be no such key.
+fn place(table: &mut Table, path: &[String], text: &str) -> Option<()> {
+    let (key, sections) = path.split_last()?;
+    if path.len() > DEEPEST || path.iter().any(String::is_empty) {
+        return None;
+    }
+    let mut table = table;
+    for section in sections {
+        let below = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+        table = below.as_table_mut()?;
+    }
+    table.insert(key.clone(), value(text));
+    Some(())
 }
 
 /// Numbers, booleans, arrays and quoted strings as TOML; everything else is a plain string.

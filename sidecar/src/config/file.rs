@@ -71,8 +71,11 @@ pub struct BrokerSection {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSection {
-    /// Folder of the sealed model.
+    /// Where the sealed model lies: a folder, `https://…`, `s3://…`, `gs://…`, `az://…`,
+    /// `oci://…@sha256:…`.
     pub source: Option<String>,
+    /// `[model.store]`
+    pub store: StoreSection,
     /// Memory-backed folder.
     pub target: Option<String>,
     /// Name that the manifest must carry.
@@ -85,6 +88,40 @@ pub struct ModelSection {
     pub threads: u64,
     /// Who in the guest may read the opened files: `owner`, `group` or `everyone`.
     pub readable_by: String,
+}
+
+/// `[model.store]`: how the place is reached, where it is no folder.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Region of an S3 bucket.
+    pub region: String,
+    /// Another endpoint than the provider's, `https://host:port`.
+    pub endpoint: Option<String>,
+    /// The endpoint has the bucket in its host's name (virtual-hosted style).
+    pub bucket_in_host: bool,
+    /// Storage account, at Azure.
+    pub account: Option<String>,
+    /// PEM file: the only roots trusted for the store. Not set: those of the image.
+    pub ca_file: Option<String>,
+    /// File of `name = value` lines.
+    pub credentials_file: Option<String>,
+    /// The same lines as a resource of the broker, `kbs:///<repository>/<type>/<tag>`.
+    pub credentials_kid: Option<String>,
+    /// Lets the store be asked without TLS beyond this machine.
+    pub insecure_allow_http: bool,
+    /// Lets an OCI tag stand without a digest.
+    pub insecure_allow_tag: bool,
+    /// Requests at once.
+    pub max_requests: u64,
+    /// TCP and TLS.
+    pub connect_timeout_seconds: u64,
+    /// To the head of a response.
+    pub first_byte_timeout_seconds: u64,
+    /// Without a byte in the middle of a response.
+    pub stall_timeout_seconds: u64,
+    /// Requests in all that bring nothing, before the store counts as not available.
+    pub attempts: u64,
 }
 
 /// `[upstream]`
@@ -186,12 +223,34 @@ impl Default for ModelSection {
     fn default() -> Self {
         Self {
             source: None,
+            store: StoreSection::default(),
             target: None,
             name: None,
             minimum_version: 0,
             key: None,
             threads: 0,
             readable_by: "owner".into(),
+        }
+    }
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".into(),
+            endpoint: None,
+            bucket_in_host: false,
+            account: None,
+            ca_file: None,
+            credentials_file: None,
+            credentials_kid: None,
+            insecure_allow_http: false,
+            insecure_allow_tag: false,
+            max_requests: 16,
+            connect_timeout_seconds: 10,
+            first_byte_timeout_seconds: 30,
+            stall_timeout_seconds: 20,
+            attempts: 10,
         }
     }
 }

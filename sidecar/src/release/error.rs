@@ -7,7 +7,8 @@ use adyton_attestation::rcar::{
     ErrorInformation, JweError, RcarError, ResourcePathError, TeeKeyError,
 };
 use adyton_attestation::reason::awaits_vendor;
-use adyton_sealed_weights::{KeyError, KeyId};
+use adyton_model_store::CredentialsError;
+use adyton_sealed_weights::KeyError;
 use http::StatusCode;
 
 use crate::error::{Exit, Refusal, chain};
@@ -119,13 +120,22 @@ pub enum ReleaseError {
     #[error("the key's URI is no resource")]
     Resource(#[source] ResourcePathError),
     /// The reply does not unwrap with the attested key.
-    #[error("the reply for {kid} does not unwrap")]
+    #[error("the reply for {uri} does not unwrap")]
     Unwrap {
-        /// The key asked for.
-        kid: KeyId,
+        /// The resource asked for.
+        uri: String,
         /// What is wrong with it.
         #[source]
         source: JweError,
+    },
+    /// What was released for the model's store is no credentials.
+    #[error("what was released for {uri} is no credentials")]
+    Credentials {
+        /// The resource asked for.
+        uri: String,
+        /// What is wrong with it.
+        #[source]
+        source: CredentialsError,
     },
     /// What was released is no model key.
     #[error("what was released is no model key")]
@@ -149,6 +159,7 @@ impl ReleaseError {
             | Self::Protocol { .. }
             | Self::Resource(_)
             | Self::Unwrap { .. }
+            | Self::Credentials { .. }
             | Self::Key(_) => false,
         }
     }
@@ -269,6 +280,13 @@ impl ReleaseError {
                 "a reply to the attested key, for the resource asked for",
                 "if the broker is genuine, report this; else somebody answers in its place",
                 Exit::IntegrityFailure,
+            ),
+            Self::Credentials { source, .. } => row(
+                "release.credentials",
+                "release",
+                "`name = value` lines",
+                source.remedy(),
+                Exit::MalformedInput,
             ),
             Self::Key(_) => row(
                 "release.key",

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_attestation::rcar::message::{Attestation, Request as RcarRequest};
-use adyton_attestation::rcar::{ErrorInformation, RcarError};
-use adyton_sealed_weights::KeyId;
+use adyton_attestation::rcar::{ErrorInformation, RcarError, ResourcePath};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -34,6 +33,14 @@ const MAX_COOKIE_BYTES: usize = 4096;
 pub struct Kbc {
     config: BrokerConfig,
     tls: TlsConnector,
+}
+
+/// Which epoch of a resource is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Epoch {
+    Exactly(u32),
+    /// The KBS knows it; what is asked for is not bound to one.
+    Newest,
 }
 
 /// What ties the exchanges together: the newest cookie that the KBS gave. A KBS may give another one
@@ -111,10 +118,16 @@ impl Kbc {
 
     pub(super) async fn resource(
         &self,
-        kid: &KeyId,
+        resource: &ResourcePath,
+        epoch: Epoch,
         session: &Session,
     ) -> Result<Bytes, ReleaseError> {
-        let path = format!("resource/{}?epoch={}", kid.resource_path(), kid.epoch());
+        let query = match epoch {
+            Epoch::Exactly(epoch) => format!("?epoch={epoch}"),
+            Epoch::Newest => String::new(),
+        };
+        let (repository, kind, tag) = (resource.repository(), resource.kind(), resource.tag());
+        let path = format!("resource/{repository}/{kind}/{tag}{query}");
         let step = ReleaseStep::Resource;
         Ok(self.exchange(step, Method::GET, &path, Bytes::new(), session).await?.into_body())
     }

@@ -1,6 +1,9 @@
 //! Why there is no plaintext, or why it could not be removed.
 
-use adyton_sealed_weights::{Layer, OpenError, TargetError};
+use std::path::PathBuf;
+
+use adyton_model_store::{CredentialsError, StoreError};
+use adyton_sealed_weights::{Layer, ObjectError, OpenError, StorageError, TargetError};
 
 use crate::error::{Exit, Refusal, chain};
 
@@ -15,6 +18,21 @@ pub enum WeightsError {
         /// The recipients that are there.
         listed: Vec<String>,
     },
+    /// The place of the sealed model cannot be asked at all.
+    #[error("the place of the sealed model cannot be used")]
+    Store(#[source] StoreError),
+    /// The file of the store's credentials cannot be read.
+    #[error("{} cannot be read", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store's credentials are none.
+    #[error("the store's credentials cannot be used")]
+    Credentials(#[source] CredentialsError),
     /// The sealed model was refused, or the target was.
     #[error("the sealed model was refused in layer {}", .0.layer())]
     Open(#[source] OpenError),
@@ -39,6 +57,27 @@ impl WeightsError {
                 "a recipient for model.key",
                 "correct model.key, or add a recipient for this key to the sealed model",
                 Exit::IntegrityFailure,
+            ),
+            Self::Store(error) => (
+                "weights.store",
+                "source",
+                "a place that can be asked with the settings of [model.store]",
+                error.remedy(),
+                Exit::Usage,
+            ),
+            Self::CredentialsFile { .. } => (
+                "weights.credentials-file",
+                "source",
+                "a readable file of `name = value` lines",
+                "correct model.store.credentials_file, or its mode",
+                Exit::Usage,
+            ),
+            Self::Credentials(error) => (
+                "weights.credentials",
+                "source",
+                "`name = value` lines that the store understands",
+                error.remedy(),
+                Exit::Usage,
             ),
             Self::Open(error) => opening(error),
             Self::Task(_) => (
@@ -74,10 +113,34 @@ impl WeightsError {
 
 type Row = (&'static str, &'static str, &'static str, &'static str, Exit);
 
+/// Whose fault it is that bytes could not be had.
+fn storage(error: &OpenError) -> (&'static str, &'static str, &'static str, Exit) {
+    let cause = match error {
+        OpenError::Storage { source, .. }
+        | OpenError::Object { source: ObjectError::Storage(source), .. } => Some(source),
+        _ => None,
+    };
+    match cause {
+        Some(StorageError::Unavailable { .. }) => {
+            ("weights.store-unavailable", "load", "a store that answers soundly", Exit::Internal)
+        }
+        Some(StorageError::Refused { .. }) => {
+            ("weights.store-refused", "load", "a store that lets us read the model", Exit::Usage)
+        }
+        Some(StorageError::Changed) => (
+            "weights.store-changed",
+            "load",
+            "objects that stay what they are while they are read",
+            Exit::IntegrityFailure,
+        ),
+        _ => ("weights.storage", "load", "readable files", Exit::Usage),
+    }
+}
+
 fn opening(error: &OpenError) -> Row {
     let remedy = error.remedy();
     let (code, step, expected, exit) = match error.layer() {
-        Layer::Storage => ("weights.storage", "load", "readable files", Exit::Usage),
+        Layer::Storage => storage(error),
         Layer::Manifest => (
             "weights.manifest-malformed",
             "load",

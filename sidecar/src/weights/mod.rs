@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 pub use error::WeightsError;
-pub use source::{choose_key, load};
+pub use source::{FromBroker, choose_key, load};
 use staging::Staged;
 pub use staging::Staging;
 pub(crate) use tmpfs::is_busy;

@@ -13,7 +13,8 @@ use adyton_sealed_weights::{KeyId, OpenOptions, Progress, SealedModel, StagedMod
 use tokio::time::timeout;
 
 use super::{
-    ABANDON, WeightsError, abandon, choose_key, huge_pages, load, remove_leftovers, tmpfs,
+    ABANDON, FromBroker, WeightsError, abandon, choose_key, huge_pages, load, remove_leftovers,
+    tmpfs,
 };
 use crate::config::{ModelConfig, Opening, Readers};
 use crate::hygiene::Swap;
@@ -44,17 +45,19 @@ impl Staging {
     ///
     /// # Errors
     /// In this order: [`WeightsError::Wipe`] (another sidecar uses the target),
+    /// [`WeightsError::CredentialsFile`], [`WeightsError::Credentials`], [`WeightsError::Store`],
     /// [`WeightsError::Open`] (manifest), [`WeightsError::NoRecipient`], [`WeightsError::Open`] (target:
     /// not memory, swap, no room); [`WeightsError::Interrupted`].
     pub async fn begin(
         config: &ModelConfig,
+        credentials: FromBroker,
         swap: Swap,
         board: &Arc<PhaseBoard>,
         shutdown: &Shutdown,
     ) -> Result<Self, WeightsError> {
         let (model, watching, until) = (config.clone(), Arc::clone(board), shutdown.clone());
         let mut beginning = tokio::task::spawn_blocking(move || {
-            Self::begin_blocking(&model, swap, &watching, &until)
+            Self::begin_blocking(&model, &credentials, swap, &watching, &until)
         });
         tokio::select! {
             begun = &mut beginning => begun.map_err(WeightsError::Task)?,
@@ -70,12 +73,13 @@ impl Staging {
 
     fn begin_blocking(
         config: &ModelConfig,
+        credentials: &FromBroker,
         swap: Swap,
         board: &Arc<PhaseBoard>,
         shutdown: &Shutdown,
     ) -> Result<Self, WeightsError> {
         remove_leftovers(&config.target)?;
-        let sealed = load(config)?;
+        let sealed = load(config, credentials)?;
         let kid = choose_key(&sealed, &config.key)?;
         if config.opening == Opening::IntoTarget {
             board.target(tmpfs::look_at(&config.target, sealed.required_bytes())?);

@@ -5,6 +5,7 @@ pub mod client;
 pub mod kbs;
 pub mod pki;
 pub mod server;
+pub mod store;
 pub mod world;
 
 use std::time::Duration;

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &[
             "adyton-attestation",
             "adyton-model-signature",
+            "adyton-model-store",
             "adyton-s3-exposure",
             "adyton-sealed-weights",
         ],
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "adyton-rego",
             "adyton-sealed-weights",
             "adyton-model-signature",
+            "adyton-model-store",
             "adyton-client",
         ],
         &["adyton-fake-tee"],

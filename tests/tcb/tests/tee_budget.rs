@@ -4,8 +4,8 @@ use std::fs;
 
 use adyton_tcb::{packages_of, sources, workspace_root};
 
-/// Code lines that the sidecar can reach; docs/decisions/0005, 0010, 0011 and 0013. May go down, not up.
-const CODE_LINES: usize = 20_300;
+/// Code lines that the sidecar can reach; docs/decisions/0005, 0010 to 0013. May go down, not up.
+const CODE_LINES: usize = 23_300;
 /// Modules of the two libraries that serve the broker, the owner and the client, never the sidecar.
 const OUTSIDE_THE_TEE: &[&str] = &[
     "attestation/src/appraisal/",
@@ -21,6 +21,7 @@ const OUTSIDE_THE_TEE: &[&str] = &[
     "attestation/src/reference_value.rs",
     "attestation/src/reference_value/",
     "attestation/src/verifier/",
+    "model-store/src/push/",
     "sealed-weights/src/c2sp.rs",
     "sealed-weights/src/seal.rs",
     "sealed-weights/src/source.rs",
@@ -48,7 +49,8 @@ const UNSAFE_FILES: [&str; 3] = [
     "attestation/src/attester/sev_guest/device.rs",
 ];
 
-const IN_THE_TEE: [&str; 4] = ["sidecar", "attestation", "sealed-weights", "s3-exposure"];
+const IN_THE_TEE: [&str; 5] =
+    ["sidecar", "attestation", "sealed-weights", "model-store", "s3-exposure"];
 
 #[test]
 fn what_runs_inside_the_tee_fits_the_line_budget() {
