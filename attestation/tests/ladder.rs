@@ -388,6 +388,50 @@ fn the_paravisor_option_lets_nothing_else_through() {
     assert_eq!(claims(&verified).attributes_profile, AttributesProfile::Standard);
 }
 
+/// The code with which a TD of these attributes and features is refused, if it is.
+fn refusal_of(td_attributes: u64, xfam: u64) -> Option<String> {
+    static BUNDLE: LazyLock<EndorsementBundle> = LazyLock::new(|| bundle(tee(), &[]));
+    let tee = tee();
+    let profile = TdProfile { td_attributes, xfam, ..TdProfile::default() };
+    let evidence = Evidence::parse_file(&tee.quote(&profile, REPORT_DATA)).expect("a quote");
+    let expected = ReportData(REPORT_DATA);
+    let verified = verify(&evidence, &BUNDLE, &anchors(tee), &expected, UnixTime(NOW));
+    verified.err().map(|error| error.reasons()[0].code.clone().into_owned())
+}
+
+#[test]
+fn each_bit_of_the_td_attributes_has_its_verdict() {
+    const SEPT_VE_DISABLE: u64 = 1 << 28;
+    let xfam = TdProfile::default().xfam;
+    for bit in 0..64 {
+        let expected = match bit {
+            // ICSSD, LASS, SEPT_VE_DISABLE itself, PKS, KL, PERFMON.
+            16 | 27 | 28 | 30 | 31 | 63 => None,
+            0 => Some("tdx.td-attributes.debug"),
+            29 => Some("tdx.td-attributes.migratable"),
+            _ => Some("tdx.td-attributes.reserved"),
+        };
+        let got = refusal_of(SEPT_VE_DISABLE | 1 << bit, xfam);
+        assert_eq!(got.as_deref(), expected, "bit {bit}");
+    }
+}
+
+#[test]
+fn each_bit_of_the_xfam_has_its_verdict() {
+    let attributes = TdProfile::default().td_attributes;
+    for bit in 0..64 {
+        let expected = match bit {
+            0..=2 | 5..=9 | 11 | 12 | 14 | 15 | 17..=19 => None,
+            _ => Some("tdx.xfam"),
+        };
+        assert_eq!(refusal_of(attributes, 0b11 | 1 << bit).as_deref(), expected, "bit {bit}");
+    }
+    for without in [0b00, 0b01, 0b10] {
+        let refused = refusal_of(attributes, without);
+        assert_eq!(refused.as_deref(), Some("tdx.xfam"), "every TD has x87 and SSE");
+    }
+}
+
 #[test]
 fn a_replay_shows_what_was_let_through() {
     let (tee, evidence) = (tee(), paravisor_td());

@@ -26,7 +26,9 @@ mod qe_identity;
 mod tcb_info;
 
 pub(crate) use qe_identity::QeIdentity;
-pub(crate) use tcb_info::{IsvLevel, LevelStatus, ModuleIdentity, TcbInfo, TcbLevel, TdxModule};
+pub(crate) use tcb_info::{
+    IsvLevel, LevelStatus, ModuleIdentity, Tcb, TcbInfo, TcbLevel, TdxModule,
+};
 
 /// The wire form: `QuoteCollateralV3` as JSON, byte strings in hex.
 //

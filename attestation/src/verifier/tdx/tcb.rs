@@ -14,7 +14,7 @@
 
 use crate::claims::{TcbStatus, TeeTcbSvn};
 use crate::endorsement::intel::{
-    IsvLevel, LevelStatus, ModuleIdentity, TcbInfo, TcbLevel, TdxModule,
+    IsvLevel, LevelStatus, ModuleIdentity, Tcb, TcbInfo, TcbLevel, TdxModule,
 };
 use crate::unix_time::UnixTime;
 use crate::verifier::error::VerifyError;
@@ -98,18 +98,7 @@ fn platform_level<'a>(
     svn: TeeTcbSvn,
 ) -> Result<&'a TcbLevel, VerifyError> {
     let platform = &climb.pck.platform;
-    // Versions 0 and 1 of TEE_TCB_SVN are the module's own, and are judged by its identity when the
-    // major version (1) says that there is one.
-    let first_component = if svn.0[1] > 0 { 2 } else { 0 };
-    let covers = |level: &&TcbLevel| {
-        let tcb = &level.tcb;
-        let at_least = |have: &[u8], need: &[u8]| have.iter().zip(need).all(|(h, n)| h >= n);
-        at_least(&platform.cpu_svn, &tcb.sgx)
-            && platform.pce_svn >= tcb.pce_svn
-            && tcb
-                .tdx
-                .is_some_and(|tdx| at_least(&svn.0[first_component..], &tdx[first_component..]))
-    };
+    let covers = |level: &&TcbLevel| covers(&level.tcb, &platform.cpu_svn, platform.pce_svn, svn);
     info.tcb_levels.iter().find(covers).ok_or_else(|| VerifyError::NoMatchingTcbLevel {
         got: format!(
             "CPUSVN {}, PCESVN {}, TEE_TCB_SVN {svn}",
@@ -118,6 +107,17 @@ fn platform_level<'a>(
         ),
         evaluation: info.tcb_evaluation_data_number,
     })
+}
+
+/// Whether a platform has every version that a level needs.
+fn covers(level: &Tcb, cpu_svn: &[u8; 16], pce_svn: u16, svn: TeeTcbSvn) -> bool {
+    // Versions 0 and 1 of TEE_TCB_SVN are the module's own, and are judged by its identity when the
+    // major version (1) says that there is one.
+    let first_component = if svn.0[1] > 0 { 2 } else { 0 };
+    let at_least = |have: &[u8], need: &[u8]| have.iter().zip(need).all(|(h, n)| h >= n);
+    at_least(cpu_svn, &level.sgx)
+        && pce_svn >= level.pce_svn
+        && level.tdx.is_some_and(|tdx| at_least(&svn.0[first_component..], &tdx[first_component..]))
 }
 
 /// The module that TEE_TCB_SVN names; `None` for version 0, which has no identity of its own.
@@ -287,4 +287,133 @@ fn module_identity(climb: &Climb<'_>) -> Result<(), VerifyError> {
 
 fn shortened(text: &str) -> String {
     text.chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEVEL: Tcb = Tcb { sgx: [3; 16], pce_svn: 11, tdx: Some([5; 16]) };
+    /// A module of major version 1 and of ISVSVN 0, lower than the level's component 0.
+    const MODULE_1: TeeTcbSvn = TeeTcbSvn([0, 1, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]);
+
+    #[test]
+    fn a_level_covers_a_platform_with_exactly_its_versions() {
+        assert!(covers(&LEVEL, &[3; 16], 11, TeeTcbSvn([5; 16])));
+        assert!(covers(&LEVEL, &[4; 16], 12, TeeTcbSvn([6; 16])));
+    }
+
+    #[test]
+    fn one_version_below_is_below_the_level_however_high_the_others_are() {
+        assert!(!covers(&LEVEL, &[255; 16], 10, TeeTcbSvn([255; 16])), "PCESVN");
+        for component in 0..16 {
+            let mut cpu_svn = [255; 16];
+            cpu_svn[component] = 2;
+            assert!(!covers(&LEVEL, &cpu_svn, 255, TeeTcbSvn([255; 16])), "CPUSVN {component}");
+        }
+        for component in 2..16 {
+            let mut svn = [255; 16];
+            svn[component] = 4;
+            assert!(!covers(&LEVEL, &[255; 16], 255, TeeTcbSvn(svn)), "TEE_TCB_SVN {component}");
+        }
+    }
+
+    #[test]
+    fn a_module_with_an_identity_is_not_compared_with_the_platform_s_components() {
+        assert!(covers(&LEVEL, &[3; 16], 11, MODULE_1));
+    }
+
+    #[test]
+    fn a_module_of_version_0_is_compared_with_all_components() {
+        let mut svn = [5; 16];
+        svn[1] = 0;
+        assert!(!covers(&LEVEL, &[3; 16], 11, TeeTcbSvn(svn)), "component 1 is below");
+        let level = Tcb { tdx: Some([0; 16]), ..LEVEL };
+        assert!(covers(&level, &[3; 16], 11, TeeTcbSvn([0; 16])));
+        let mut needs_a_module = [0; 16];
+        needs_a_module[0] = 1;
+        let level = Tcb { tdx: Some(needs_a_module), ..LEVEL };
+        assert!(!covers(&level, &[3; 16], 11, TeeTcbSvn([0; 16])));
+    }
+
+    #[test]
+    fn a_level_without_components_of_tdx_covers_no_td() {
+        let sgx = Tcb { tdx: None, ..LEVEL };
+        assert!(!covers(&sgx, &[255; 16], 255, TeeTcbSvn([255; 16])));
+    }
+
+    /// Every status of the platform with every status of a part of it.
+    #[test]
+    fn a_part_never_makes_a_platform_better() {
+        use LevelStatus as L;
+        use TcbStatus as S;
+        let platforms = [
+            S::UpToDate,
+            S::SwHardeningNeeded,
+            S::ConfigurationNeeded,
+            S::ConfigurationAndSwHardeningNeeded,
+            S::OutOfDate,
+            S::OutOfDateConfigurationNeeded,
+        ];
+        for (part, expected) in [
+            (L::UpToDate, platforms),
+            (L::SwHardeningNeeded, platforms),
+            (
+                L::ConfigurationNeeded,
+                [
+                    S::ConfigurationNeeded,
+                    S::ConfigurationAndSwHardeningNeeded,
+                    S::ConfigurationNeeded,
+                    S::ConfigurationAndSwHardeningNeeded,
+                    S::OutOfDateConfigurationNeeded,
+                    S::OutOfDateConfigurationNeeded,
+                ],
+            ),
+            (
+                L::OutOfDate,
+                [
+                    S::OutOfDate,
+                    S::OutOfDate,
+                    S::OutOfDateConfigurationNeeded,
+                    S::OutOfDateConfigurationNeeded,
+                    S::OutOfDate,
+                    S::OutOfDateConfigurationNeeded,
+                ],
+            ),
+            (L::OutOfDateConfigurationNeeded, [S::OutOfDateConfigurationNeeded; 6]),
+        ] {
+            for (platform, expected) in platforms.into_iter().zip(expected) {
+                let got = with_component(platform, part).ok();
+                assert_eq!(got, Some(expected), "{platform:?} with {part:?}");
+            }
+        }
+        for platform in platforms {
+            let refused = with_component(platform, L::Revoked);
+            assert!(matches!(refused, Err(VerifyError::TcbRevoked)), "{platform:?}");
+        }
+        assert!(matches!(unrevoked(L::Revoked), Err(VerifyError::TcbRevoked)));
+    }
+
+    #[test]
+    fn a_relaunch_is_advised_only_where_it_is_all_that_is_missing() {
+        use TcbStatus as S;
+        for (launch, current, expected) in [
+            (S::UpToDate, S::UpToDate, S::UpToDate),
+            (S::OutOfDate, S::UpToDate, S::TdRelaunchAdvised),
+            (S::OutOfDate, S::SwHardeningNeeded, S::TdRelaunchAdvised),
+            (S::OutOfDate, S::ConfigurationNeeded, S::TdRelaunchAdvisedConfigurationNeeded),
+            (S::OutOfDateConfigurationNeeded, S::UpToDate, S::TdRelaunchAdvisedConfigurationNeeded),
+            (S::OutOfDate, S::OutOfDate, S::OutOfDate),
+            (S::OutOfDateConfigurationNeeded, S::OutOfDate, S::OutOfDateConfigurationNeeded),
+            (S::UpToDate, S::OutOfDate, S::OutOfDate),
+            (
+                S::ConfigurationNeeded,
+                S::OutOfDateConfigurationNeeded,
+                S::OutOfDateConfigurationNeeded,
+            ),
+            (S::ConfigurationNeeded, S::UpToDate, S::ConfigurationNeeded),
+        ] {
+            assert_eq!(relaunched(launch, current), expected, "{launch:?}, then {current:?}");
+        }
+    }
 }
