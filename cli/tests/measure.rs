@@ -3,6 +3,7 @@
 mod stand;
 
 use adyton_attestation::ReferenceValues;
+use adyton_fake_tee::{FakeEvent, FakeEventLog};
 use serde_json::Value;
 use stand::{Ran, Stand, vector};
 
@@ -351,6 +352,57 @@ fn registers_are_not_guessed_from_a_kernel() {
         for missing in ["TD HOB", "ACPI tables", "partition table"] {
             assert!(error["expected"].as_str().expect("text").contains(missing), "{error}");
         }
+    }
+}
+
+/// The log of a boot by GRUB of `kernel` and `initrd`, and by the EFI stub of the command line.
+fn log_of(kernel: &[u8], initrd: &[u8], command_line: &str) -> Vec<u8> {
+    let wide: Vec<u8> = command_line.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+    let events = vec![
+        FakeEvent::described(1, 0x8000_000a, b"firmware volume", b"Fv"),
+        FakeEvent::described(3, 13, kernel, b"grub_linuxefi Kernel\0"),
+        FakeEvent::described(3, 6, &wide, b"LOADED_IMAGE::LoadOptions"),
+        FakeEvent::described(3, 6, initrd, b"Linux initrd"),
+    ];
+    FakeEventLog { events }.to_bytes()
+}
+
+#[test]
+fn the_event_log_of_a_boot_with_these_files_says_where_each_was_measured() {
+    let stand = stand();
+    stand.write("ccel", &log_of(b"the kernel", b"the initrd", "console=hvc0 ro"));
+    stand.write("vmlinuz", b"the kernel");
+    stand.write("initrd.img", b"the initrd");
+    let files = ["--event-log", "ccel", "--kernel", "vmlinuz", "--initrd", "initrd.img"];
+    let words = [&files[..], &["--append", "console=hvc0 ro"]].concat();
+    let ran = measure_tdx(&stand, &words);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let origin = &ran.json()["origin"];
+    for (what, told) in [
+        ("kernel", "as the digest of the file in rtmr2"),
+        ("initrd", "as the digest of the file in rtmr2"),
+        ("command line", "\"console=hvc0 ro\", as the digest of its UTF-16 form in rtmr2"),
+    ] {
+        assert!(origin[what].as_str().is_some_and(|text| text.ends_with(told)), "{origin}");
+    }
+    let ReferenceValues::Tdx(set) = set(&ran.json()) else { panic!("a TDX set") };
+    assert!(!set.rtmr2[0].is_zero());
+}
+
+#[test]
+fn the_event_log_of_another_boot_is_refused_for_each_file_that_differs() {
+    let stand = stand();
+    stand.write("ccel", &log_of(b"the kernel", b"the initrd", "console=hvc0 ro"));
+    stand.write("vmlinuz", b"another kernel");
+    stand.write("initrd.img", b"another initrd");
+    for (what, words) in [
+        ("kernel", ["--kernel", "vmlinuz"]),
+        ("initrd", ["--initrd", "initrd.img"]),
+        ("command line", ["--append", "console=hvc0"]),
+    ] {
+        let words = [&["--event-log", "ccel"][..], &words].concat();
+        let error = refused(&measure_tdx(&stand, &words), "measure.tdx.other-boot", 10);
+        assert!(error["message"].as_str().expect("text").ends_with(what), "{error}");
     }
 }
 

@@ -35,6 +35,7 @@ targets! {
     attestation_report
     attestation_token
     azure_evidence
+    boot_image
     coco_answer
     endorsement_bundle
     event_log

@@ -202,6 +202,7 @@ properties! {
     attestation_report
     attestation_token
     azure_evidence
+    boot_image
     coco_answer
     endorsement_bundle
     event_log

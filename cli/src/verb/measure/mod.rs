@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::table::{Cell, Facts};
 
+pub mod boot_files;
 pub mod firmware;
 pub mod mrtd;
 mod snp;

@@ -3,7 +3,8 @@
 //! MRTD commits to the firmware and to nothing else, so the image decides it. The other registers also hold
 //! what the VMM hands over (memory map, ACPI tables, boot order, disk) and what the boot loader logs; no
 //! set of files says that. They are taken from the event log of a boot whose every part the owner trusts,
-//! and refused otherwise: this computes, it does not guess.
+//! and refused otherwise: this computes, it does not guess. Kernel, initrd and command line that are given
+//! with a log are looked for in it, so that the log of another boot is noticed.
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use adyton_attestation::verifier::event_log::registers;
 use adyton_attestation::{ReferenceValues, Tee};
 use clap::{Args, ValueEnum};
 
+use super::boot_files::{Found, Loaded};
 use super::firmware::Tdvf;
 use super::mrtd::{RecordOrder, mrtd};
 use super::{FIRMWARE_LIMIT, Measured, SetArgs, deliver, sha256, unmeasurable};
@@ -31,6 +33,10 @@ Examples:
   Where the firmware is:
     adyton measure tdx --firmware OVMF.fd --event-log ccel.bin --name llama-tdx --out llama-tdx.toml
     adyton measure tdx --firmware OVMF.fd --record-order page-by-page --name firmware-only
+
+  The same, and was it this kernel that booted?
+    adyton measure tdx --firmware OVMF.fd --event-log ccel.bin --kernel vmlinuz --initrd initrd.img \\
+        --append \"console=hvc0\" --name llama-tdx
 
 RTMR0 holds the VMM's memory map and ACPI tables, RTMR1 the disk and the boot loader, RTMR2 what that loads.
 They cannot be computed from a kernel and a command line; the log of a reference boot has them exactly.";
@@ -55,14 +61,14 @@ pub struct TdxArgs {
     /// Init-data digest that the host sets as MRCONFIGID [default: zero]
     #[arg(long, value_name = "HEX")]
     mrconfigid: Option<Measurement>,
-    /// Kernel; refused, for no kernel alone determines a register
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Kernel that the event log must have; no kernel alone determines a register
+    #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// Initrd; refused likewise
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Initrd that the event log must have
+    #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// Command line; refused likewise
-    #[arg(long, value_name = "TEXT", hide = true, allow_hyphen_values = true)]
+    /// Command line that the event log must have, as the loader gets it
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     append: Option<String>,
     #[command(flatten)]
     set: SetArgs,
@@ -110,7 +116,9 @@ pub(super) fn run(args: &TdxArgs, context: &mut Context<'_>) -> Result<(), Failu
         Some(path) => {
             let log = file::read("event log", path, MAX_EVENT_LOG_LEN as u64)?;
             origin.push(("event log sha256", sha256(&log)));
-            replayed(path, &log)?.map(|value| vec![value])
+            let log = parsed(path, &log)?;
+            origin.extend(boot_files(args, path, &log)?);
+            registers(&log).map(|value| vec![value])
         }
         None => {
             gaps.push((
@@ -141,6 +149,9 @@ pub(super) fn run(args: &TdxArgs, context: &mut Context<'_>) -> Result<(), Failu
     deliver(&Measured { set: ReferenceValues::Tdx(set), origin, gaps }, &args.set, context)
 }
 
+/// The longest kernel or initrd.
+const BOOT_FILE_LIMIT: u64 = 1024 * 1024 * 1024;
+
 const ZERO: Measurement = Measurement([0; 48]);
 
 /// A kernel, an initrd and a command line do not make RTMR1 and RTMR2, and nobody is told that they do.
@@ -151,7 +162,8 @@ fn predictable(args: &TdxArgs) -> Result<(), Failure> {
         ("--append", args.append.is_some()),
     ];
     let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(flag, _)| *flag).collect();
-    if given.is_empty() {
+    // With a log they are not what the registers are computed from, but what it is compared with.
+    if given.is_empty() || args.event_log.is_some() {
         return Ok(());
     }
     Err(Failure::new(
@@ -167,8 +179,48 @@ fn predictable(args: &TdxArgs) -> Result<(), Failure> {
     .remedy(PREDICTION_REMEDY))
 }
 
-fn replayed(path: &Path, log: &[u8]) -> Result<[Measurement; 4], Failure> {
-    let log = CcEventLog::parse(log).map_err(|error| {
+/// Looks for each file that was given in the log. Out: where it was found, for the head of the set.
+fn boot_files(
+    args: &TdxArgs,
+    log_path: &Path,
+    log: &CcEventLog<'_>,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let read = |what, path: &PathBuf| file::read(what, path, BOOT_FILE_LIMIT);
+    let mut asked = Vec::new();
+    if let Some(path) = &args.kernel {
+        let bytes = read("kernel", path)?;
+        asked.push(("kernel", sha256(&bytes), Loaded::kernel(&bytes)));
+    }
+    if let Some(path) = &args.initrd {
+        let bytes = read("initrd", path)?;
+        asked.push(("initrd", sha256(&bytes), Loaded::initrd(&bytes)));
+    }
+    if let Some(text) = &args.append {
+        asked.push(("command line", format!("{text:?}"), Loaded::command_line(text)));
+    }
+    let mut origin = Vec::new();
+    for (what, name, loaded) in asked {
+        let Some(Found { form, register }) = loaded.found_in(log) else {
+            let digests: Vec<String> = loaded.digests().map(ToString::to_string).collect();
+            return Err(Failure::new(
+                Exit::EvidenceRejected,
+                "measure.tdx.other-boot",
+                format!("the event log {} is not of a boot with this {what}", log_path.display()),
+            )
+            .got(format!("no event of RTMR1 or RTMR2 with it among {}", log.events.len()))
+            .expected(format!("an event with the digest {}", digests.join(" or ")))
+            .remedy(
+                "take the log of a boot with these very files; a loader that measures in another form \
+                 than Linux's EFI stub, GRUB and systemd-stub is not known here: leave the flag out",
+            ));
+        };
+        origin.push((what, format!("{name}, as {form} in {register}")));
+    }
+    Ok(origin)
+}
+
+fn parsed<'a>(path: &Path, log: &'a [u8]) -> Result<CcEventLog<'a>, Failure> {
+    CcEventLog::parse(log).map_err(|error| {
         Failure::new(
             Exit::Malformed,
             "measure.tdx.event-log",
@@ -179,6 +231,5 @@ fn replayed(path: &Path, log: &[u8]) -> Result<[Measurement; 4], Failure> {
             "copy it again, as root, in the guest itself; the table CCEL beside it is not the log",
         )
         .caused_by(&error)
-    })?;
-    Ok(registers(&log))
+    })
 }
