@@ -35,6 +35,12 @@ pub struct Scene {
     pub guest_api: String,
     /// State folder of the simulated TEE.
     pub tee_state: PathBuf,
+    /// Root certificate of the simulated TEE.
+    pub tee_root: PathBuf,
+    /// Endorsements of the simulated TEE.
+    pub tee_bundle: PathBuf,
+    /// What its machine measures.
+    pub reference_values: PathBuf,
     /// The sealed model.
     pub sealed: PathBuf,
     /// Whom the sidecar lets in.
@@ -46,16 +52,31 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A new scene.
+    /// A new scene with a TD.
     ///
     /// # Errors
     /// When a program does not build or start.
     pub fn set() -> Result<Self> {
+        Self::set_with(SimulatedTee::start, release_policy)
+    }
+
+    /// A new scene with an SEV-SNP guest.
+    ///
+    /// # Errors
+    /// When a program does not build or start.
+    pub fn set_with_snp() -> Result<Self> {
+        Self::set_with(|stage| snp_guest(stage, "snp", &[]), snp_release_policy)
+    }
+
+    fn set_with(
+        start: impl FnOnce(&Stage) -> Result<SimulatedTee>,
+        policy: impl FnOnce(&str, &str) -> String,
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("adyton-e2e-")?;
         let memory = tempfile::Builder::new().prefix("adyton-e2e-").tempdir_in("/dev/shm")?;
         let stage =
             Stage { programs: built_programs()?.clone(), folder: folder.path().to_path_buf() };
-        let tee = SimulatedTee::start(&stage)?;
+        let tee = start(&stage)?;
         let broker = Broker::start(&stage, &tee)?;
         let clients = ClientCertificates::create(&stage.folder.join("client"))?;
         let mut scene = Self {
@@ -65,6 +86,9 @@ impl Scene {
             stage,
             owner: broker.owner,
             tee_state: tee.state,
+            tee_root: tee.root,
+            tee_bundle: tee.bundle,
+            reference_values: tee.reference_values.clone(),
             clients,
             _actors: [tee.actor, broker.actor],
             memory,
@@ -74,7 +98,7 @@ impl Scene {
         scene.sealed = scene.seal("sealed", MODEL, 2)?;
         let references = text(&tee.reference_values)?;
         let added = scene.owner.adyton(&scene.stage, &["reference-values", "add", references])?;
-        let policy = release_policy(KEY, &word(&added, "name")?);
+        let policy = policy(KEY, &word(&added, "name")?);
         scene.apply_policy(&policy)?;
         Ok(scene)
     }
@@ -110,10 +134,16 @@ impl Scene {
     /// # Errors
     /// When the broker refuses it.
     pub fn apply_policy(&self, policy: &str) -> Result<()> {
-        let file = self.stage.folder.join("policy.toml");
+        let file = self.policy_file();
         fs::write(&file, policy)?;
         self.owner.adyton(&self.stage, &["policy", "apply", text(&file)?])?;
         Ok(())
+    }
+
+    /// The file with the release policy in force.
+    #[must_use]
+    pub fn policy_file(&self) -> PathBuf {
+        self.stage.folder.join("policy.toml")
     }
 
     /// A fresh memory-backed folder.
@@ -135,7 +165,20 @@ impl Scene {
         name: &str,
         change: impl FnOnce(&mut SidecarPlan),
     ) -> Result<Ended> {
-        let mut plan = SidecarPlan {
+        let mut plan = self.plan(name)?;
+        change(&mut plan);
+        let mut sidecar = plan.start(&self.stage)?;
+        let ended = Ended::of(&mut sidecar)?;
+        ensure!(is_empty(&plan.target)?, "{} is not empty", plan.target.display());
+        Ok(ended)
+    }
+
+    /// The plan of a sidecar with which all is right. Nobody answers behind it.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn plan(&self, name: &str) -> Result<SidecarPlan> {
+        Ok(SidecarPlan {
             name: name.to_owned(),
             guest_api: self.guest_api.clone(),
             broker_url: self.broker_url.clone(),
@@ -148,13 +191,42 @@ impl Scene {
             broker_extra: String::new(),
             model_extra: String::new(),
             tls_extra: String::new(),
-        };
-        change(&mut plan);
-        let mut sidecar = plan.start(&self.stage)?;
-        let ended = Ended::of(&mut sidecar)?;
-        ensure!(is_empty(&plan.target)?, "{} is not empty", plan.target.display());
-        Ok(ended)
+        })
     }
+}
+
+/// Starts a simulated SEV-SNP guest with a state folder of its own.
+///
+/// # Errors
+/// When it does not start.
+pub fn snp_guest(stage: &Stage, name: &str, more: &[&str]) -> Result<SimulatedTee> {
+    let state = stage.folder.join(format!("tee-{name}"));
+    let ready = stage.folder.join(format!("tee-{name}.ready.json"));
+    let words = ["serve", "--tee", "snp", "--listen", "127.0.0.1:0"];
+    let files = ["--state", text(&state)?, "--ready-file", text(&ready)?];
+    let arguments = [&words[..], &files[..], more].concat();
+    let mut actor = stage.start(&format!("tee-{name}"), "adyton-fake-tee", &arguments)?;
+    let [url, root, bundle, reference_values] = actor.wait_until(&ready, |ready| {
+        let word = |key: &str| ready[key].as_str().map(str::to_owned);
+        Some([word("url")?, word("root")?, word("bundle")?, word("reference_values")?])
+    })?;
+    Ok(SimulatedTee {
+        actor,
+        url,
+        state,
+        root: root.into(),
+        bundle: bundle.into(),
+        reference_values: reference_values.into(),
+    })
+}
+
+/// Who may have the key, on AMD's hardware: the simulated processor's firmware and newer.
+fn snp_release_policy(kid: &str, reference_values: &str) -> String {
+    format!(
+        "key = \"{kid}\"\nminimum_model_version = 1\n\n[appraisal]\n\
+         reference_values = [\"{reference_values}\"]\n\n[appraisal.snp.minimum_tcb.Genoa]\n\
+         bootloader = 9\ntee = 4\nsnp = 23\nmicrocode = 84\n"
+    )
 }
 
 /// How a sidecar ended.
