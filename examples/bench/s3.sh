@@ -9,12 +9,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 mib=${1:-1024}
 work=$(mktemp -d /dev/shm/adyton-s3-bench.XXXXXX)
-stop=()
 cleanup() {
-	for pid in "${stop[@]}"; do kill "$pid" 2>/dev/null || true; done
+	# A file, because servers are started in subshells.
+	while read -r pid; do kill "$pid" 2>/dev/null || true; done <"$work/pids"
 	wait 2>/dev/null || true
 	rm -rf "$work"
 }
+touch "$work/pids"
 trap cleanup EXIT
 
 command -v nginx >/dev/null 2>&1 || {
@@ -50,7 +51,7 @@ http {
 }
 CONF
 nginx -c "$work/nginx.conf" -p "$work" >&2 2>&1 &
-stop+=($!)
+echo $! >>"$work/pids"
 
 # stand <kind> <way>: serves, and leaves its address in a file.
 stand() {
@@ -60,11 +61,11 @@ stand() {
 	[ "$1" = unix ] && listen=(--unix "$at/s3.sock")
 	mkfifo "$at/hold"
 	sleep 100000 >"$at/hold" &
-	stop+=($!)
+	echo $! >>"$work/pids"
 	target/release/s3-stand --model "$work/plain" --sealed "$at/sealed" --target "$at/target" \
 		--client-files "$at/client" --way "$2" --pool-mib "${POOL_MIB:-6}" "${listen[@]}" \
 		<"$at/hold" >"$at/address" 2>"$at/log" &
-	stop+=($!)
+	echo $! >>"$work/pids"
 	for _ in $(seq 600); do [ -s "$at/address" ] && break; sleep 0.1; done
 	[ -s "$at/address" ] || { cat "$at/log" >&2; exit 1; }
 	sed -e 's,^http://,,' -e 's,^unix:,,' "$at/address"
