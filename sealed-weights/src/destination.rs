@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::error::{ObjectError, OpenError};
 use crate::header::{CIPHERTEXT_AT, Layout};
-use crate::mapped::{Region, Window};
+use crate::huge_pages::HugePages;
+use crate::mapped::{Advice, Region, Window};
 use crate::path::ModelPath;
 use crate::pieces::{PIECE_LEN, Piece, PieceBuffer};
 use crate::staging_folder::StagingFolder;
@@ -74,6 +75,7 @@ pub(crate) enum Destination {
         fresh: Way,
         /// For bytes that lie there already.
         staged: Way,
+        advice: Advice,
         file_mode: u32,
     },
     Memory {
@@ -83,7 +85,14 @@ pub(crate) enum Destination {
 
 /// The place of one file.
 pub(crate) enum Part<'d> {
-    File { file: File, folder: &'d StagingFolder, fresh: Way, staged: Way, len: u64 },
+    File {
+        file: File,
+        folder: &'d StagingFolder,
+        fresh: Way,
+        staged: Way,
+        advice: Advice,
+        len: u64,
+    },
     Memory(Arc<MemoryPart>),
 }
 
@@ -100,15 +109,16 @@ impl Destination {
     pub(crate) fn in_folder(
         folder: StagingFolder,
         placement: Placement,
-        huge_pages: bool,
+        huge_pages: &HugePages,
         file_mode: u32,
     ) -> Self {
-        let (fresh, staged) = match (placement, huge_pages) {
+        let (fresh, staged) = match (placement, huge_pages.are_given()) {
             (Placement::Mapped, _) | (Placement::Fastest, true) => (Way::Mapped, Way::Mapped),
             (Placement::Buffered, _) => (Way::Buffered, Way::Buffered),
             (Placement::Fastest, false) => (Way::Buffered, Way::Mapped),
         };
-        Self::Folder { folder, fresh, staged, file_mode }
+        let advice = if huge_pages.need_advice() { Advice::HugePages } else { Advice::Nothing };
+        Self::Folder { folder, fresh, staged, advice, file_mode }
     }
 
     pub(crate) fn in_memory(files: usize) -> Self {
@@ -119,9 +129,10 @@ impl Destination {
     pub(crate) fn create(&self, index: usize, layout: &Layout) -> Result<Part<'_>, TargetError> {
         let len = layout.plaintext_len;
         match self {
-            Self::Folder { folder, fresh, staged, .. } => {
+            Self::Folder { folder, fresh, staged, advice, .. } => {
                 let file = folder.create_part(index, layout.object_len - CIPHERTEXT_AT)?;
-                Ok(Part::File { file, folder, fresh: *fresh, staged: *staged, len })
+                let (fresh, staged, advice) = (*fresh, *staged, *advice);
+                Ok(Part::File { file, folder, fresh, staged, advice, len })
             }
             Self::Memory { parts } => {
                 let part = Arc::new(MemoryPart::new(layout).map_err(memory_failure)?);
@@ -136,9 +147,10 @@ impl Destination {
     pub(crate) fn reopen(&self, index: usize, layout: &Layout) -> Result<Part<'_>, TargetError> {
         let len = layout.plaintext_len;
         match self {
-            Self::Folder { folder, fresh, staged, .. } => {
+            Self::Folder { folder, fresh, staged, advice, .. } => {
                 let file = folder.reopen_part(index)?;
-                Ok(Part::File { file, folder, fresh: *fresh, staged: *staged, len })
+                let (fresh, staged, advice) = (*fresh, *staged, *advice);
+                Ok(Part::File { file, folder, fresh, staged, advice, len })
             }
             Self::Memory { parts } => {
                 let part = parts.get(index).and_then(OnceLock::get).ok_or_else(no_part)?;
@@ -268,14 +280,14 @@ impl Part<'_> {
         found: Found,
         work: impl FnOnce(&mut [u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let Self::File { file, folder, .. } = self else { return Err(no_part().into()) };
+        let Self::File { file, folder, advice, .. } = self else { return Err(no_part().into()) };
         if piece.len == 0 {
             return work(&mut []);
         }
         let failed = |action| move |error| folder.part_failure(action, error);
         let (bytes, window) = buffer.bytes_and_window(piece.len);
         if way == Way::Mapped {
-            match map(window, file, piece) {
+            match map(window, file, piece, *advice) {
                 Ok(bytes) => return work(bytes),
                 // A kernel that cannot populate a mapping: the other way is always there.
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
@@ -366,12 +378,17 @@ enum Found {
     Open,
 }
 
-fn map<'w>(window: &'w mut Option<Window>, file: &File, piece: &Piece) -> io::Result<&'w mut [u8]> {
+fn map<'w>(
+    window: &'w mut Option<Window>,
+    file: &File,
+    piece: &Piece,
+    advice: Advice,
+) -> io::Result<&'w mut [u8]> {
     let window = match window {
         Some(window) => window,
         None => window.insert(Window::new()?),
     };
-    window.map(file, piece.offset, piece.len)
+    window.map(file, piece.offset, piece.len, advice)
 }
 
 /// A slice as something to read from.

@@ -8,6 +8,8 @@
 
 use rustix::fs::{major, minor};
 
+const ON_ADVICE: &str = "mounted with huge=advise";
+
 /// What a target's file system does about huge pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HugePages {
@@ -29,6 +31,12 @@ impl HugePages {
     /// Whether opened files lie in huge pages.
     pub fn are_given(&self) -> bool {
         matches!(self, Self::Given { .. })
+    }
+
+    /// Whether the kernel gives them on advice only. Where they come without, advice does harm: with it, the
+    /// kernel stops to make a huge page when none is free, which takes longer than small ones would.
+    pub(crate) fn need_advice(&self) -> bool {
+        matches!(self, Self::Given { policy } if policy == ON_ADVICE)
     }
 
     /// For people: what is so.
@@ -116,6 +124,8 @@ mod tests {
         ] {
             assert_eq!(of(options, shmem).are_given(), given, "{options} {shmem}");
             assert_eq!(of(options, shmem).remedy().is_none(), given, "{options} {shmem}");
+            let advised = given && options.contains("huge=advise");
+            assert_eq!(of(options, shmem).need_advice(), advised, "{options} {shmem}");
         }
     }
 

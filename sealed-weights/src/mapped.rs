@@ -80,6 +80,14 @@ impl Drop for Range {
     }
 }
 
+/// What the kernel is told about the pages behind a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// They are wanted huge, and worth waiting for.
+    HugePages,
+    Nothing,
+}
+
 /// A place of 2 MiB in the address space through which one thread looks at one piece after another.
 pub(crate) struct Window {
     /// Nothing after a failure that may have left the addresses to others.
@@ -96,7 +104,13 @@ impl Window {
     ///
     /// # Errors
     /// `StorageFull` when there is no memory for them; `Unsupported` when the kernel cannot say so.
-    pub(crate) fn map(&mut self, file: &File, offset: u64, len: usize) -> io::Result<&mut [u8]> {
+    pub(crate) fn map(
+        &mut self,
+        file: &File,
+        offset: u64,
+        len: usize,
+        advice: Advice,
+    ) -> io::Result<&mut [u8]> {
         let page = rustix::param::page_size() as u64;
         if len == 0 || len > HUGE_PAGE || !offset.is_multiple_of(page) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -115,8 +129,10 @@ impl Window {
             }
         }
         let place = self.place.insert(place);
-        // Where huge pages are given on advice only. No advice taken, no huge pages: nothing is lost.
-        let _ = place.advise(len, libc::MADV_HUGEPAGE);
+        if advice == Advice::HugePages {
+            // No advice taken, no huge pages: nothing is lost.
+            let _ = place.advise(len, libc::MADV_HUGEPAGE);
+        }
         let _ = place.advise(len, libc::MADV_DONTDUMP);
         place.advise(len, libc::MADV_POPULATE_WRITE).map_err(|error| {
             match error.raw_os_error() {
@@ -230,7 +246,7 @@ mod tests {
         let mut window = Window::new().unwrap();
         for piece in 0..3_u8 {
             let at = u64::from(piece) * HUGE_PAGE as u64;
-            let bytes = window.map(&file, at, HUGE_PAGE).unwrap();
+            let bytes = window.map(&file, at, HUGE_PAGE, Advice::HugePages).unwrap();
             assert_eq!(bytes.as_ptr() as usize % HUGE_PAGE, 0);
             bytes.fill(piece + 1);
         }
@@ -253,9 +269,13 @@ mod tests {
             (0, 0, io::ErrorKind::InvalidInput),
             (0, HUGE_PAGE + 1, io::ErrorKind::InvalidInput),
         ] {
-            assert_eq!(window.map(&file, offset, len).unwrap_err().kind(), kind, "{offset}+{len}");
+            assert_eq!(
+                window.map(&file, offset, len, Advice::Nothing).unwrap_err().kind(),
+                kind,
+                "{offset}+{len}"
+            );
         }
-        assert_eq!(window.map(&file, 4096, 5904).unwrap(), [0; 5904]);
+        assert_eq!(window.map(&file, 4096, 5904, Advice::Nothing).unwrap(), [0; 5904]);
     }
 
     #[test]

@@ -233,7 +233,7 @@ fn folder_destination(
     let check = target.check()?;
     check.enforce(options.filesystems, options.swap, required)?;
     let folder = StagingFolder::create(Arc::new(target), options.folder_mode)?;
-    let huge = check.huge_pages.are_given();
+    let huge = &check.huge_pages;
     Ok(Destination::in_folder(folder, options.placement, huge, options.file_mode))
 }
 
