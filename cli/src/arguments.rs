@@ -19,6 +19,7 @@ use crate::verb::policy::PolicyCommand;
 use crate::verb::recipients::RecipientsCommand;
 use crate::verb::reference_values::ReferenceValuesCommand;
 use crate::verb::seal::SealArgs;
+use crate::verb::signature::{SignArgs, VerifySignatureArgs};
 use crate::verb::token::TokenCommand;
 use crate::verb::verify::VerifyArgs;
 
@@ -104,6 +105,12 @@ pub enum Verb {
     /// Seal a model folder, so that only attested pods can open it
     #[command(after_help = crate::verb::seal::EXAMPLES)]
     Seal(SealArgs),
+    /// Sign the files of a model (OpenSSF Model Signing)
+    #[command(after_help = crate::verb::signature::SIGN_EXAMPLES)]
+    Sign(SignArgs),
+    /// Verify who signed the files of a model
+    #[command(after_help = crate::verb::signature::VERIFY_EXAMPLES)]
+    VerifySignature(VerifySignatureArgs),
     /// List, add and remove the keys that open a sealed model
     #[command(subcommand, after_help = crate::verb::recipients::EXAMPLES)]
     Recipients(RecipientsCommand),

@@ -69,6 +69,8 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::Key(command) => verb::key::run(command, context),
         Verb::Seal(args) => verb::seal::run(&args, context),
         Verb::Recipients(command) => verb::recipients::run(command, context),
+        Verb::Sign(args) => verb::signature::run_sign(&args, context),
+        Verb::VerifySignature(args) => verb::signature::run_verify(&args, context),
         Verb::Inspect(args) => verb::inspect::run(&args, context),
         Verb::Policy(command) => verb::policy::run(command, context),
         Verb::Measure(command) => verb::measure::run(command, context),

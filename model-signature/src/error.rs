@@ -58,7 +58,7 @@ impl SignatureError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Bundle(_) => {
-                "fetch model.sig again; write it with model_signing or `adyton seal --sign-key`"
+                "fetch model.sig again; write it with model_signing or `adyton sign`"
             }
             Self::Material => "trust the signer's key (key_file), or sign with a certificate",
             Self::Certificate(CertificateError::Identity { .. }) => {

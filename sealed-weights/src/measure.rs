@@ -15,6 +15,7 @@
 //! Against: plaintext that is authentic, because whoever seals had the key, and not what somebody else signed.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -42,6 +43,23 @@ pub struct MeasuredFile {
     pub size: u64,
     /// One SHA-256 for [`Hashing::Files`]; for [`Hashing::Shards`] one for each, in order.
     pub sha256: Vec<[u8; 32]>,
+}
+
+/// The digests of a file of plaintext, as opening takes them: for whoever signs it, or compares.
+///
+/// # Errors
+/// The reader's.
+pub fn digests_of(mut plaintext: impl Read, hashing: Hashing) -> io::Result<Vec<[u8; 32]>> {
+    let mut hasher = Hasher::new(hashing);
+    let mut buffer = vec![0; 1024 * 1024];
+    loop {
+        match plaintext.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What [`Measurement::accept`] says against a model.
@@ -299,6 +317,15 @@ mod tests {
             let expected: Vec<_> = contents.chunks(shard).map(sha256).collect();
             assert_eq!(follower.finish(), Some(expected), "{shard}");
         }
+    }
+
+    #[test]
+    fn a_reader_gives_the_same_digests_as_pieces() {
+        let contents = contents(PIECE_LEN + 7);
+        let shards = Hashing::Shards(NonZeroU64::new(1_000_000).unwrap());
+        let expected: Vec<_> = contents.chunks(1_000_000).map(sha256).collect();
+        assert_eq!(digests_of(&contents[..], shards).unwrap(), expected);
+        assert_eq!(digests_of(&contents[..], Hashing::Files).unwrap(), [sha256(&contents)]);
     }
 
     #[test]

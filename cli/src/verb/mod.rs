@@ -13,6 +13,7 @@ pub mod reference_values;
 mod rewrap;
 pub mod rules;
 pub mod seal;
+pub mod signature;
 pub mod token;
 pub mod trust;
 pub mod verify;

@@ -4,8 +4,8 @@ use std::fs;
 
 use adyton_tcb::{packages_of, sources, workspace_root};
 
-/// Code lines that the sidecar can reach; docs/decisions/0005, 0010 to 0013. May go down, not up.
-const CODE_LINES: usize = 23_700;
+/// Code lines that the sidecar can reach; docs/decisions/0005, 0010 to 0013, 0018. May go down, not up.
+const CODE_LINES: usize = 23_800;
 /// Modules of the two libraries that serve the broker, the owner and the client, never the sidecar.
 const OUTSIDE_THE_TEE: &[&str] = &[
     "attestation/src/appraisal/",
