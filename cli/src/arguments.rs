@@ -16,6 +16,7 @@ use crate::verb::inspect::InspectArgs;
 use crate::verb::key::KeyCommand;
 use crate::verb::measure::MeasureCommand;
 use crate::verb::policy::PolicyCommand;
+use crate::verb::push::PushArgs;
 use crate::verb::recipients::RecipientsCommand;
 use crate::verb::reference_values::ReferenceValuesCommand;
 use crate::verb::seal::SealArgs;
@@ -111,6 +112,9 @@ pub enum Verb {
     /// Verify who signed the files of a model
     #[command(after_help = crate::verb::signature::VERIFY_EXAMPLES)]
     VerifySignature(VerifySignatureArgs),
+    /// Push a sealed model to a bucket, a registry, a web server or a folder
+    #[command(after_help = crate::verb::push::EXAMPLES)]
+    Push(PushArgs),
     /// List, add and remove the keys that open a sealed model
     #[command(subcommand, after_help = crate::verb::recipients::EXAMPLES)]
     Recipients(RecipientsCommand),

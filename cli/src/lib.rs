@@ -21,6 +21,7 @@ pub mod https;
 pub mod model_key_file;
 pub mod progress;
 pub mod settings;
+pub mod store;
 pub mod table;
 pub mod tls;
 pub mod verb;
@@ -68,6 +69,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
     match verb {
         Verb::Key(command) => verb::key::run(command, context),
         Verb::Seal(args) => verb::seal::run(&args, context),
+        Verb::Push(args) => verb::push::run(&args, context),
         Verb::Recipients(command) => verb::recipients::run(command, context),
         Verb::Sign(args) => verb::signature::run_sign(&args, context),
         Verb::VerifySignature(args) => verb::signature::run_verify(&args, context),

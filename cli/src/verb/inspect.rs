@@ -15,6 +15,7 @@ use super::seal::file_key_id;
 use crate::console::{Paint, Tone};
 use crate::failure::{Exit, Failure};
 use crate::model_key_file;
+use crate::store::{self, StoreArgs};
 use crate::table::{Cell, Facts, Table, byte_count};
 
 /// Shown under the help.
@@ -26,21 +27,26 @@ Examples:
   What is authentic, for who holds the model key in a file:
     adyton inspect ./llama.sealed --model-key-file llama.key
 
+  What lies in a registry:
+    adyton inspect oci://ghcr.io/acme/llama@sha256:… --credentials-file ghcr.cred
+
   The digest that attestation reports carry:
     adyton inspect ./llama.sealed --output json | jq -r .manifest_digest";
 
 /// Arguments of `adyton inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Folder of the sealed model
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    /// The sealed model: a folder, https://…, s3://…, gs://…, az://…, or oci://…@sha256:…
+    #[arg(value_name = "PLACE")]
+    place: String,
     /// Authenticate the manifest with the model key in this file (32 bytes, mode 0600)
     #[arg(long, value_name = "FILE")]
     model_key_file: Option<PathBuf>,
     /// Which recipient that key is [default: the only one]
     #[arg(long, value_name = "KID", requires = "model_key_file")]
     kid: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Whether the manifest may be believed.
@@ -55,7 +61,7 @@ enum Standing {
 /// # Errors
 /// [`Failure`] of the folder, the key file, or the manifest's authenticity.
 pub fn run(args: &InspectArgs, context: &mut Context<'_>) -> Result<(), Failure> {
-    let sealed = SealedModel::load(&args.folder).map_err(|error| open_failure(&error))?;
+    let sealed = load(args)?;
     let standing = match &args.model_key_file {
         None => Standing::Claimed,
         Some(path) => {
@@ -86,6 +92,16 @@ pub fn run(args: &InspectArgs, context: &mut Context<'_>) -> Result<(), Failure>
         "files": files,
     });
     context.console.result(&text, &json)
+}
+
+fn load(args: &InspectArgs) -> Result<SealedModel, Failure> {
+    let source = store::source(&args.place)?;
+    let storage = match source.folder() {
+        // A folder that is not there is told by the same refusal as one without a manifest.
+        Some(folder) => return SealedModel::load(folder).map_err(|error| open_failure(&error)),
+        None => source.storage(&args.store.settings()?).map_err(|error| store::failure(&error))?,
+    };
+    SealedModel::load_from(storage).map_err(|error| open_failure(&error))
 }
 
 /// The recipient that the key file is for.

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod key;
 pub mod measure;
 pub mod policy;
+pub mod push;
 pub mod recipients;
 pub mod reference_values;
 mod rewrap;
