@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::console::{ColorChoice, Format};
 use crate::verb::completions::CompletionsArgs;
 use crate::verb::connect::ConnectArgs;
+use crate::verb::doctor::DoctorArgs;
 use crate::verb::endorsements::EndorsementsCommand;
 use crate::verb::explain::ExplainArgs;
 use crate::verb::inspect::InspectArgs;
@@ -145,6 +146,9 @@ pub enum Verb {
     /// Explain a decision of the broker, with every reason
     #[command(after_help = crate::verb::explain::EXAMPLES)]
     Explain(ExplainArgs),
+    /// Look whether this machine is fit to serve a sealed model, and fast
+    #[command(after_help = crate::verb::doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = crate::verb::completions::EXAMPLES)]
     Completions(CompletionsArgs),

@@ -82,6 +82,7 @@ fn dispatch(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
         Verb::Connect(args) => verb::connect::run(&args, context),
         Verb::Token(command) => verb::token::run(command, context),
         Verb::Explain(args) => verb::explain::run(&args, context),
+        Verb::Doctor(args) => verb::doctor::run(&args, context),
         Verb::Completions(args) => verb::completions::run(&args, context),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod connect;
+pub mod doctor;
 pub mod endorsements;
 pub mod explain;
 pub mod inspect;
