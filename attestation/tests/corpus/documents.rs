@@ -212,7 +212,7 @@ fn every_qe_identity_that_says_otherwise_is_refused_at_its_own_rung() {
     cases.dates(&["tdx.qe-identity.not-yet-valid"], &["tdx.qe-identity.expired"]);
     cases.digits("/miscselect", |_, _| false, MISMATCH);
     // The mask is fbffffffffffffff0000000000000000.
-    cases.digits("/attributes", |at, change| at >= 16 || at == 0 && change == 4, MISMATCH);
+    cases.digits("/attributes", |at, change| at >= 16 || at == 1 && change == 4, MISMATCH);
     cases.digits("/mrsigner", |_, _| false, MISMATCH);
     for product in (0..256).filter(|product| *product != 2) {
         cases.value("/isvprodid", &product.into(), MISMATCH);

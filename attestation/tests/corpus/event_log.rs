@@ -29,18 +29,43 @@ fn fields(log: &FakeEventLog, len: usize) -> Vec<Field> {
         field("Spec ID: vendor size", 64..65, MALFORMED),
     ];
     let mut at = FakeEventLog::spec_id().len();
-    for event in &log.events {
+    let last = log.events.len() - 1;
+    for (index, event) in log.events.iter().enumerate() {
         let data = at + 12 + 50 + 4;
         fields.extend([
             judged("register index", at..at + 4, |at, new| match (at, new) {
                 (0, 1..=4) => Expected::Refused(REPLAY),
                 _ => Expected::Refused(MALFORMED),
             }),
-            claim("event type", at + 4..at + 8),
+            judged("event type", at + 4..at + 8, {
+                let sound = event.event_type;
+                move |at, new| {
+                    let mut bytes = sound.to_le_bytes();
+                    bytes[at] = new;
+                    // EV_NO_ACTION extends no register.
+                    match u32::from_le_bytes(bytes) {
+                        3 => Expected::Refused(REPLAY),
+                        _ => Expected::Claim,
+                    }
+                }
+            }),
             field("digest count", at + 8..at + 12, LENGTH),
             field("digest algorithm", at + 12..at + 14, MALFORMED),
             field("digest", at + 14..at + 62, REPLAY),
-            field("event size", at + 62..data, LENGTH),
+            judged("event size", at + 62..data, {
+                // The last event may take padding for data: its digest is not of them, so that they are
+                // never content.
+                let (len, end, is_last) = (event.data.len(), len - data, index == last);
+                move |at, new| {
+                    let mut bytes = u32::try_from(len).expect("short").to_le_bytes();
+                    bytes[at] = new;
+                    let stated = usize::try_from(u32::from_le_bytes(bytes)).expect("a size");
+                    match is_last && stated > len && stated <= end {
+                        true => Expected::Claim,
+                        false => Expected::Refused(LENGTH),
+                    }
+                }
+            }),
             claim("event data", data..data + event.data.len()),
         ]);
         at = data + event.data.len();
