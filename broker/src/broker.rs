@@ -149,7 +149,7 @@ impl Broker {
         let counters = Counters::default();
         let loosened = trusted.options.loosened();
         let metrics = Metrics::new(extra_roots.len(), &loosened, &counters);
-        let supply = supply(config, trusted.client.clone(), counters)
+        let supply = supply(config, &trusted, counters)
             .map_err(|finding| StartupError::Configuration(vec![finding]))?;
         for loosened in &loosened {
             tracing::warn!(
@@ -198,10 +198,10 @@ impl Broker {
 /// A supply with a fetcher, when there is a client for it.
 fn supply(
     config: &BrokerConfig,
-    client: Option<Client>,
+    trusted: &TrustedInputs,
     counters: Counters,
 ) -> Result<Supply, Finding> {
-    let Some(client) = client else {
+    let Some(client) = trusted.client.clone() else {
         return Ok(Supply::new(None, counters));
     };
     let fetch = &config.fetch;
@@ -216,7 +216,9 @@ fn supply(
     })?;
     let clock = Arc::new(now);
     let services = fetch.services.clone();
-    let fetcher = Fetcher::new(services, client, disk, fetch.rules, clock, counters.clone());
+    let anchors = trusted.anchors.clone();
+    let rules = fetch.rules;
+    let fetcher = Fetcher::new(services, client, disk, anchors, rules, clock, counters.clone());
     Ok(Supply::new(Some(Arc::new(fetcher)), counters))
 }
 

@@ -28,6 +28,7 @@ pub mod signature_cache;
 mod snp;
 mod tdx;
 pub mod verified;
+pub(crate) mod vouch;
 
 pub use anchors::{AnchorError, TrustAnchors};
 pub use azure::AzureError;

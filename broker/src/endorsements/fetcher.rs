@@ -13,6 +13,8 @@
 //! ```
 //! A flight goes on when nobody waits for it any more, so that a guest that comes again finds the
 //! answer. A failure is remembered for a while: what is down is not asked again by every guest.
+//! Only what a trusted root stands behind is kept, in memory or on disk: whatever a service sends by mistake
+//! or by malice is a failure like any other, and takes no place of anything.
 //! Against: a thousand pods that start at once; a service that throttles, fails or lies; strangers who
 //! make us ask for what does not exist.
 
@@ -20,11 +22,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use adyton_attestation::UnixTime;
 use adyton_attestation::endorsement::Freshness;
 use adyton_attestation::endorsement::fetch::{
     Answer, AnswerError, Part, Service, Services, Statement,
 };
+use adyton_attestation::{TrustAnchors, UnixTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -121,6 +123,7 @@ impl FetchCause {
             Self::Answer(AnswerError::NotFound) => "not-found",
             Self::Answer(AnswerError::Redirect { .. }) => "redirect",
             Self::Answer(AnswerError::Status { .. }) => "status",
+            Self::Answer(AnswerError::Unsigned { .. }) => "unsigned",
             Self::Answer(_) => "contents",
             Self::Outdated(_) => "outdated",
             Self::QueueFull(_) => "queue-full",
@@ -137,6 +140,7 @@ pub struct Fetcher {
     services: Services,
     client: Client,
     disk: DiskCache,
+    anchors: TrustAnchors,
     rules: Rules,
     clock: Clock,
     counters: Counters,
@@ -168,6 +172,7 @@ impl Fetcher {
         services: Services,
         client: Client,
         disk: DiskCache,
+        anchors: TrustAnchors,
         rules: Rules,
         clock: Clock,
         counters: Counters,
@@ -183,6 +188,7 @@ impl Fetcher {
             services,
             client,
             disk,
+            anchors,
             rules,
             clock,
             counters,
@@ -315,13 +321,8 @@ impl Fetcher {
         if let Some(entry) = self.from_disk(statement).await {
             return Ok(entry);
         }
-        let answer = self.ask(statement).await?;
-        let part = statement.read(&answer)?;
+        let (answer, part) = self.ask(statement).await?;
         let fetched = (self.clock)();
-        let freshness = part.freshness(fetched);
-        if !freshness.counts() {
-            return Err(FetchCause::Outdated(freshness));
-        }
         let entry = Entry { part: Arc::new(part), fetched };
         self.remember(statement, &entry);
         let (disk, statement) = (self.disk.clone(), statement.clone());
@@ -343,6 +344,11 @@ impl Fetcher {
         let (disk, now, wanted) = (self.disk.clone(), (self.clock)(), statement.clone());
         let loaded = tokio::task::spawn_blocking(move || disk.load(&wanted, now)).await;
         let entry = loaded.ok().flatten()?;
+        if let Err(error) = entry.part.vouched(&self.anchors, now) {
+            let error = crate::respond::Chain(&error).to_string();
+            tracing::warn!(%statement, error, "a cached endorsement is not used; it will be fetched again");
+            return None;
+        }
         self.remember(statement, &entry);
         match self.judge(statement, entry) {
             Known::New(entry) => Some(entry),
@@ -350,8 +356,20 @@ impl Fetcher {
         }
     }
 
+    /// What an answer says, if it is about what was asked, counts, and the vendor signed it.
+    fn accept(&self, statement: &Statement, answer: &Answer) -> Result<Part, FetchCause> {
+        let part = statement.read(answer)?;
+        let now = (self.clock)();
+        let freshness = part.freshness(now);
+        if !freshness.counts() {
+            return Err(FetchCause::Outdated(freshness));
+        }
+        part.vouched(&self.anchors, now)?;
+        Ok(part)
+    }
+
     /// Asks the service, in turn.
-    async fn ask(&self, statement: &Statement) -> Result<Answer, FetchCause> {
+    async fn ask(&self, statement: &Statement) -> Result<(Answer, Part), FetchCause> {
         let service = statement.service();
         let Some((base, path)) = self.services.target(statement) else {
             return Err(AnswerError::NotFound.into());
@@ -361,16 +379,15 @@ impl Fetcher {
             self.turn(service).await?;
             attempt += 1;
             let replied = self.client.get(&base, &path, statement).await;
-            let outcome = match &replied {
-                Ok(Reply { answer, .. }) => {
-                    statement.read(answer).map_or_else(|e| FetchCause::from(e).outcome(), |_| "ok")
-                }
-                Err(error) => FetchCause::Client(error.clone()).outcome(),
+            let accepted = match &replied {
+                Ok(Reply { answer, .. }) => self.accept(statement, answer),
+                Err(error) => Err(FetchCause::Client(error.clone())),
             };
+            let outcome = accepted.as_ref().map_or_else(FetchCause::outcome, |_| "ok");
             self.counters.fetched(service, outcome);
             let Reply { answer, retry_after } = replied?;
             if answer.status != 429 {
-                return Ok(answer);
+                return accepted.map(|part| (answer, part));
             }
             let pause = retry_after.map_or(PAUSE, Duration::from_secs);
             let until = Instant::now() + pause;
@@ -381,7 +398,7 @@ impl Fetcher {
                 "the service asks for fewer requests; it gets a pause"
             );
             if attempt == MAX_ATTEMPTS {
-                return Ok(answer);
+                return accepted.map(|part| (answer, part));
             }
         }
     }

@@ -71,6 +71,12 @@ pub enum AnswerError {
         /// What it is about.
         got: String,
     },
+    /// The right thing, and no root that we trust stands behind it.
+    #[error("the vendor did not sign it ({detail})")]
+    Unsigned {
+        /// What is wrong with its signature, chain or issuer.
+        detail: String,
+    },
 }
 
 impl AnswerError {
@@ -97,6 +103,10 @@ impl AnswerError {
             | Self::Subject { .. } => {
                 "check that the URL is that of a PCS or PCCS of version 4, or of a KDS, and that no proxy \
                  answers in its place"
+            }
+            Self::Unsigned { .. } => {
+                "refresh or empty the cache that the URL names (PCCS, KDS proxy), and look at who can write \
+                 to it; what was fetched before stays in use meanwhile"
             }
         }
     }

@@ -1,12 +1,14 @@
 //! What was read from answers, and the bundle that several of them make.
 
 use super::amd::AmdSigner;
+use super::answer::AnswerError;
 use crate::claims::SnpProduct;
 use crate::endorsement::intel::CollateralJson;
 use crate::endorsement::item::{Freshness, ItemKind, Validity};
 use crate::endorsement::x509::{certificate_validity, chain_validity, crl_validity};
 use crate::endorsement::{EndorsementBundle, EndorsementError, IntelEndorsements, amd_json};
 use crate::unix_time::UnixTime;
+use crate::verifier::{TrustAnchors, vouch};
 
 /// A revocation list with the chain of its issuer, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +95,34 @@ impl Part {
             }
             Self::AmdVcek { der, .. } => certificate_validity(der),
         }
+    }
+
+    /// Checks that it was signed by whom it should be, under a root that is trusted. For whoever keeps parts:
+    /// what a service sends in place of a vendor's statement must not take the place of one. It proves
+    /// nothing that the Verifier would not look at again, and says nothing of its dates.
+    ///
+    /// A certificate of a processor is held against AMD's own intermediates. Where extra roots are trusted
+    /// it may stand under one that is not at hand here, and is left to the Verifier.
+    ///
+    /// # Errors
+    /// [`AnswerError::Unsigned`].
+    pub fn vouched(&self, anchors: &TrustAnchors, now: UnixTime) -> Result<(), AnswerError> {
+        let vouched = match self {
+            Self::IntelPckCrl(list) => {
+                vouch::intel_list_of_ca(&list.der, list.chain.as_bytes(), anchors, now)
+            }
+            Self::IntelRootCrl(der) => vouch::intel_list_of_root(der, anchors, now),
+            Self::IntelTcbInfo(signed) | Self::IntelQeIdentity(signed) => {
+                let SignedText { text, signature, chain } = signed;
+                vouch::intel_document(text, signature, chain.as_bytes(), anchors, now)
+            }
+            Self::AmdChain { product, certificates, .. } => {
+                vouch::amd_chain(*product, certificates, anchors)
+            }
+            Self::AmdCrl { product, der } => vouch::amd_list(*product, der, anchors, now),
+            Self::AmdVcek { product, der } => vouch::amd_vcek(*product, der, anchors),
+        };
+        vouched.map_err(|detail| AnswerError::Unsigned { detail })
     }
 
     /// Whether it counts at `now`, and for how long.

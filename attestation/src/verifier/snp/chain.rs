@@ -31,7 +31,14 @@ static ASK: LazyLock<[(SnpProduct, Link); 3]> = LazyLock::new(|| {
 });
 
 /// The list, for people.
-const LIST: &str = "AMD revocation list";
+pub(in crate::verifier) const LIST: &str = "AMD revocation list";
+
+/// AMD's own intermediates for VCEKs of a product.
+pub(in crate::verifier) fn built_in_intermediates(
+    product: SnpProduct,
+) -> impl Iterator<Item = &'static Link> {
+    ASK.iter().filter(move |(of, _)| *of == product).map(|(_, link)| link)
+}
 
 /// The intermediate and the root that the endorsement key leads to.
 pub(super) struct Path {
@@ -49,7 +56,7 @@ impl Path {
         anchors: &TrustAnchors,
         signatures: &Signatures<'_>,
     ) -> Result<Self, SnpError> {
-        let built_in = ASK.iter().filter(|(of, _)| *of == product).map(|(_, link)| link.clone());
+        let built_in = built_in_intermediates(product).cloned();
         let presented = evidence.certificates().iter().map(|(_, der)| der);
         let signer = match key.kind {
             SigningKey::Vcek => AmdSigner::Vcek,

@@ -34,6 +34,7 @@ mod replay;
 mod report;
 
 use chain::Path;
+pub(super) use chain::{LIST, built_in_intermediates};
 use endorsement_key::EndorsementKey;
 pub(super) use endorsement_key::is_amd_signature;
 pub use error::{Firmware, SnpError};

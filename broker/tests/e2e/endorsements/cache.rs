@@ -7,7 +7,7 @@ use adyton_attestation::endorsement::fetch::AnswerError;
 use adyton_broker::endorsements::{FetchCause, Lookup};
 
 use super::stand::{HOUR, NOW, Setup, tcb_info, tee, vcek_of};
-use super::vendor::{Act, Vendor, answering, pccs, vcek};
+use super::vendor::{Act, Vendor, answering, pccs, vcek, with_body};
 
 /// A service that answers once, and fails from then on.
 async fn answers_once() -> Vendor {
@@ -47,6 +47,25 @@ async fn when_renewal_fails_the_old_one_is_used_within_the_grace_and_not_after()
     stand.at(168 * HOUR + 1);
     let cause = stand.cause(&tcb_info()).await;
     assert!(matches!(cause, FetchCause::Answer(AnswerError::Status { status: 500 })), "{cause:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_vendor_did_not_sign_takes_the_place_of_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let table = pccs(&tee(), NOW);
+    // Sound once, and from then on with another signature than Intel's.
+    let vendor = Vendor::start(move |path, before| match before {
+        0 => table[path].clone(),
+        _ => with_body(&table[path], |body| body.replace("\"signature\":\"", "\"signature\":\"00")),
+    })
+    .await;
+    let stand = Setup::new(folder.path(), &vendor.url).start();
+    let sound = stand.fetcher.get(&tcb_info()).await.expect("fetched");
+    stand.at(24 * HOUR);
+    assert_eq!(stand.fetcher.get(&tcb_info()).await.expect("the sound one"), sound);
+    assert_eq!(stand.counters.lookups(Lookup::StaleIfError), 1);
+    let next = Setup::new(folder.path(), &vendor.url).start();
+    assert_eq!(next.fetcher.get(&tcb_info()).await.expect("on disk"), sound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

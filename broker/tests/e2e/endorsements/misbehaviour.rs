@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use adyton_attestation::claims::SnpProduct;
+use adyton_attestation::TrustAnchors;
+use adyton_attestation::claims::{Fmspc, SnpProduct};
 use adyton_attestation::endorsement::Freshness;
-use adyton_attestation::endorsement::fetch::AnswerError;
+use adyton_attestation::endorsement::fetch::{AnswerError, PckCa, Statement, wanted_for_fmspc};
 use adyton_broker::endorsements::FetchCause;
 use adyton_broker::endorsements::client::ClientError;
 
@@ -77,6 +78,81 @@ async fn a_page_for_people_is_no_document() {
 async fn a_document_about_another_platform_is_not_kept() {
     let cause = cause_of(with_body(&answered(), other_fmspc)).await;
     assert!(matches!(cause, FetchCause::Answer(AnswerError::Subject { .. })), "{cause:?}");
+}
+
+/// Each of Intel's statements with one byte of its signed part, or of its signature, changed.
+fn tampered() -> Vec<(Statement, String, Act)> {
+    let statements = wanted_for_fmspc(Fmspc(tee().fmspc()), PckCa::Platform);
+    assert_eq!(statements.len(), 4);
+    statements
+        .into_iter()
+        .map(|statement| {
+            let act = pccs(&tee(), NOW)[&statement.path()].clone();
+            let Act::Answer { status, headers, mut body } = act else { panic!("an answer") };
+            match statement {
+                // Before the last digit of a signature in hex; after it: `"}`.
+                Statement::IntelTcbInfo(_) | Statement::IntelQeIdentity => {
+                    let at = body.len() - 3;
+                    body[at] = if body[at] == b'0' { b'1' } else { b'0' };
+                }
+                Statement::IntelRootCrl => {
+                    let at = body.len() - 1;
+                    body[at] = if body[at] == b'0' { b'1' } else { b'0' };
+                }
+                _ => *body.last_mut().expect("a list") ^= 1,
+            }
+            let path = statement.path();
+            (statement, path, Act::Answer { status, headers, body })
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_the_vendor_did_not_sign_is_not_kept() {
+    for (statement, path, act) in tampered() {
+        let folder = tempfile::tempdir().expect("folder");
+        let table = pccs(&tee(), NOW);
+        let vendor = Vendor::start(move |asked, before| match before {
+            0 if asked == path => act.clone(),
+            _ => table[asked].clone(),
+        })
+        .await;
+        let cause = Setup::new(folder.path(), &vendor.url).start().cause(&statement).await;
+        assert!(
+            matches!(cause, FetchCause::Answer(AnswerError::Unsigned { .. })),
+            "{statement}: {cause:?}"
+        );
+        assert!(cause.remedy().contains("cache"));
+        // Nothing of it is on disk, where the next process would find it.
+        let next = Setup::new(folder.path(), &vendor.url).start();
+        next.fetcher.get(&statement).await.expect("asked again, and answered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_under_a_root_that_nobody_trusts_is_not_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    let vendor = Vendor::start(answering(pccs(&tee(), NOW))).await;
+    for statement in wanted_for_fmspc(Fmspc(tee().fmspc()), PckCa::Platform) {
+        let setup = Setup::new(folder.path(), &vendor.url);
+        let stand = Setup { anchors: TrustAnchors::vendor(), ..setup }.start();
+        let cause = stand.cause(&statement).await;
+        assert!(
+            matches!(cause, FetchCause::Answer(AnswerError::Unsigned { .. })),
+            "{statement}: {cause:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_s_certificate_that_amd_did_not_sign_is_not_kept() {
+    let folder = tempfile::tempdir().expect("folder");
+    let vendor = Vendor::start(|_, _| Act::ok(vcek("Genoa", &[7; 64]))).await;
+    let setup = Setup::new(folder.path(), &vendor.url);
+    let stand = Setup { anchors: TrustAnchors::vendor(), ..setup }.start();
+    let cause = stand.cause(&vcek_of(SnpProduct::Genoa, 7)).await;
+    let FetchCause::Answer(AnswerError::Unsigned { detail }) = cause else { panic!("{cause:?}") };
+    assert!(detail.contains("ASK of Genoa"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

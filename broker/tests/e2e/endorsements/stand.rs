@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use adyton_attestation::UnixTime;
 use adyton_attestation::claims::{ChipId, Fmspc, SnpProduct, SnpTcb};
 use adyton_attestation::endorsement::fetch::{BaseUrl, Services, Statement};
+use adyton_attestation::{TrustAnchors, UnixTime};
 use adyton_broker::endorsements::cache::DiskCache;
 use adyton_broker::endorsements::client::{Client, Timeouts};
 use adyton_broker::endorsements::fetcher::Rules;
@@ -48,11 +48,15 @@ pub struct Setup<'a> {
     pub authority: Option<&'a Authority>,
     pub wait: Duration,
     pub max_entries: usize,
+    /// The simulated machine's root beside the vendors', unless a test takes it away.
+    pub anchors: TrustAnchors,
 }
 
 impl<'a> Setup<'a> {
     pub fn new(folder: &'a Path, url: &'a str) -> Self {
-        Self { folder, url, authority: None, wait: WAIT, max_entries: 64 }
+        let anchors = TrustAnchors::vendor().with_insecure_extra_root(tee().root_der());
+        let anchors = anchors.expect("a root");
+        Self { folder, url, authority: None, wait: WAIT, max_entries: 64, anchors }
     }
 
     pub fn start(self) -> Stand {
@@ -79,6 +83,7 @@ impl<'a> Setup<'a> {
             services,
             client,
             disk,
+            self.anchors,
             rules,
             Arc::new(move || UnixTime(read.load(Ordering::SeqCst))),
             counters.clone(),
