@@ -139,7 +139,7 @@ fn a_killed_sealing_shows_nothing_and_the_next_one_succeeds() {
     }
     assert!(killed > 0, "every sealing was faster than its kill");
     fs::remove_dir_all(root.join("plain")).unwrap();
-    assert_eq!(with_canary(root), [PathBuf::new(); 0]);
+    assert_eq!(with_canary(root), Vec::<PathBuf>::new());
     let target = tempfile::tempdir().unwrap();
     open(root, target.path(), 0).wipe().unwrap();
 }
@@ -195,7 +195,7 @@ fn a_killed_opening_leaves_plaintext_in_its_target_only_and_the_next_start_succe
     wipe_target(target.path()).unwrap();
     open(root, target.path(), 0).wipe().unwrap();
     // The list of files is what it was, so looking into them once is enough.
-    assert_eq!(with_canary(root), [PathBuf::new(); 0]);
+    assert_eq!(with_canary(root), Vec::<PathBuf>::new());
 }
 
 #[test]
