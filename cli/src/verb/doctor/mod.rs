@@ -1,6 +1,6 @@
 //! `adyton doctor`: is this machine fit to serve a sealed model, and what would make it faster?
 //!
-//! Role: platform operator, in the guest before the sidecar starts. In: what the kernel says ([`machine`]).
+//! Role: platform operator, in the guest before the sidecar starts. In: what the kernel says (`machine`).
 //! Out: one line a fact, each good, a warning or a fault, with what to do. Must not: change anything, or call a
 //! source of Evidence genuine; it only says which ones answer.
 
