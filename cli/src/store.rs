@@ -72,17 +72,17 @@ impl StoreArgs {
         let endpoint = match self.endpoint.as_deref().map(source) {
             None => None,
             Some(Ok(Source::Web(url))) => Some(url),
-            Some(Ok(_)) => {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    "store.endpoint",
-                    "the endpoint is not a URL",
-                )
-                .got(self.endpoint.clone().unwrap_or_default())
-                .expected("https://HOST:PORT")
-                .remedy("write the URL of the store, without bucket and credentials"));
+            Some(other) => {
+                let failure =
+                    Failure::new(Exit::Usage, "store.endpoint", "the endpoint is not a URL")
+                        .expected("https://HOST:PORT")
+                        .remedy("write the URL of the store, without bucket and credentials");
+                return Err(match other {
+                    Ok(_) => failure.got(self.endpoint.clone().unwrap_or_default()),
+                    // It may hold a password, so it is not repeated.
+                    Err(_) => failure,
+                });
             }
-            Some(Err(failure)) => return Err(failure),
         };
         let access = match &self.credentials_file {
             None => Access::Anonymous,

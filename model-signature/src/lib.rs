@@ -3,7 +3,7 @@
 //! In: `model.sig` (a sigstore bundle v0.3 with a DSSE envelope with a v1.0 statement), and whom the caller
 //! trusts: a public key, certificate roots, or an identity under a trust root of sigstore. Out: a
 //! [`SignedStatement`], whose signature is that signer's; then, with the digests of the files that were
-//! opened, a [`SignedModel`]. The way back: [`sign`] writes a bundle.
+//! opened, a [`SignedModel`]. The way back: [`sign()`] writes a bundle.
 //!
 //! ```text
 //! model.sig ─Bundle::parse─► Bundle        an allegation

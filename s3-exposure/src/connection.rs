@@ -4,7 +4,7 @@
 //!  head bytes ─ Request ─ Authenticated ─ Operation ─ Answer ─► head, body
 //!        └────────────── Refusal at any of them ──────► S3's error document
 //! ```
-//! In: a socket. Out: what [`answer`](crate::answer) says. Reading, waiting and sending are here; deciding
+//! In: a socket. Out: what `answer` says. Reading, waiting and sending are here; deciding
 //! is not. Against: heads that never end, clients that take nothing.
 
 use std::io;

@@ -60,7 +60,7 @@ pub fn verify_gpu(
 }
 
 /// Everything that speaks against the Evidence of one GPU that was refused: the refusal's own reason,
-/// then every other rung that fails, as [`explain`](super::explain) does it for a TEE. The chain is not
+/// then every other rung that fails, as [`explain`](super::explain()) does it for a TEE. The chain is not
 /// trusted for being looked at: this leads to no proof, and a guest must not see it.
 #[must_use]
 pub fn explain_gpu(
