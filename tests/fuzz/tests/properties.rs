@@ -212,9 +212,11 @@ properties! {
     hcl_report
     jwe_reply
     kbs_evidence
+    model_address
     model_file
     model_path
     model_signature
+    oci_manifest
     ra_tls_certificate
     rcar_message
     reference_values
