@@ -128,7 +128,7 @@ impl Measures {
 pub(crate) struct Follower(Mutex<Following>);
 
 struct Following {
-    /// One bit for each piece that is open and waits to be hashed.
+    /// One bit for each piece that lies open in its place and waits to be hashed.
     waiting: Vec<u64>,
     /// The piece to be hashed next.
     next: u64,
@@ -151,15 +151,23 @@ impl Follower {
     pub(crate) fn opened(&self, piece: u64, bytes: &[u8]) {
         let mut following = self.lock();
         let hasher = if following.next == piece { following.hasher.take() } else { None };
-        let Some(mut hasher) = hasher else {
-            if let Some(word) = following.waiting.get_mut(word(piece)) {
-                *word |= bit(piece);
-            }
-            return;
-        };
         drop(following);
-        hasher.update(bytes);
-        self.hand_back(hasher);
+        if let Some(mut hasher) = hasher {
+            hasher.update(bytes);
+            self.hand_back(hasher);
+        }
+    }
+
+    /// A piece that was opened lies in its place now, where every thread can read it; not before: a piece that
+    /// goes through a buffer is ciphertext there until then.
+    pub(crate) fn stored(&self, piece: u64) {
+        let mut following = self.lock();
+        if piece < following.next {
+            return;
+        }
+        if let Some(word) = following.waiting.get_mut(word(piece)) {
+            *word |= bit(piece);
+        }
     }
 
     /// Hashes what waits, unless another thread does. `look` shows a piece that was opened before. Whoever calls
@@ -279,6 +287,7 @@ mod tests {
     /// What a thread does after it has opened a piece.
     fn done(follower: &Follower, contents: &[u8], piece: u64) {
         follower.opened(piece, piece_of(contents, piece));
+        follower.stored(piece);
         let look = |piece, hash: &mut dyn FnMut(&[u8])| {
             hash(piece_of(contents, piece));
             Ok::<_, Infallible>(())
@@ -302,6 +311,17 @@ mod tests {
                 assert_eq!(follower.finish(), Some(vec![sha256(&contents)]), "{len}");
             }
         }
+    }
+
+    #[test]
+    fn a_piece_is_looked_at_by_others_only_when_it_is_stored() {
+        let contents = contents(2 * PIECE_LEN);
+        let follower = Follower::new(Hashing::Files, contents.len() as u64);
+        follower.opened(1, piece_of(&contents, 1));
+        done(&follower, &contents, 0);
+        let too_early = |piece, _: &mut dyn FnMut(&[u8])| Err(piece);
+        assert_eq!(follower.catch_up(too_early), Ok(()));
+        done(&follower, &contents, 1);
     }
 
     #[test]

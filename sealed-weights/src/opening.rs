@@ -168,9 +168,10 @@ impl<S> OpeningFile<'_, S> {
         }
     }
 
-    /// Hashes what other threads have opened, unless one of them does.
-    fn catch_up(&self, part: &Part<'_>, buffer: &mut PieceBuffer) -> Result<(), Fault> {
+    /// A piece lies open in its place. Hashes what waits, this piece or others', unless another thread does.
+    fn stored(&self, piece: u64, part: &Part<'_>, buffer: &mut PieceBuffer) -> Result<(), Fault> {
         let Some(follower) = &self.follower else { return Ok(()) };
+        follower.stored(piece);
         follower.catch_up(|piece, hash| {
             part.look_at_piece(&Piece::of(self.entry.size, piece), buffer, |bytes| hash(bytes))
         })
@@ -231,7 +232,7 @@ impl<'a> Work for Direct<'a> {
                     file.opened(piece, bytes);
                     Ok(())
                 })
-                .and_then(|()| file.catch_up(part, buffer))
+                .and_then(|()| file.stored(piece, part, buffer))
                 .map_err(|fault| fault.of(entry))?,
         }
         self.opener.progress.advance(at.len as u64);
@@ -296,7 +297,7 @@ impl<'a> Work for FromStaged<'a> {
                     file.opened(piece, bytes);
                     Ok(())
                 })
-                .and_then(|()| file.catch_up(part, buffer))
+                .and_then(|()| file.stored(piece, part, buffer))
                 .map_err(|fault| fault.of(entry))?,
         }
         self.opener.progress.advance(at.len as u64);

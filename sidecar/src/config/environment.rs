@@ -28,7 +28,9 @@ pub(super) fn overlay(
             problems.push(Problem {
                 key: name,
                 value: text,
-                expected: format!("{PREFIX}KEY or {PREFIX}SECTION__KEY"),
+                expected: format!(
+                    "{PREFIX}KEY, {PREFIX}SECTION__KEY or {PREFIX}SECTION__SECTION__KEY"
+                ),
                 remedy: "use two underscores between section and key, one inside a key".into(),
             });
         }
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_be_a_key_is_a_mistake() {
-        let error = overlaid("", &[("ADYTON_SIDECAR__A__B__C", "x")]).expect_err("three parts");
-        assert_eq!(error.problems()[0].key, "ADYTON_SIDECAR__A__B__C");
+        let error = overlaid("", &[("ADYTON_SIDECAR__A__B__C__D", "x")]).expect_err("four parts");
+        assert_eq!(error.problems()[0].key, "ADYTON_SIDECAR__A__B__C__D");
     }
 }
