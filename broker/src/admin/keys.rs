@@ -20,7 +20,7 @@ use crate::respond::{AdminRefusal, Chain, json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyToCreate {
+pub(super) struct NamedKey {
     kid: String,
 }
 
@@ -94,13 +94,10 @@ pub(super) async fn create(
     Extension(administrator): Extension<Administrator>,
     body: Body,
 ) -> Result<Response, AdminRefusal> {
-    let asked: KeyToCreate = json_body(body).await?;
+    let asked: NamedKey = json_body(body).await?;
     let resource = resource(&asked.kid)?;
-    let record = blocking(move || {
-        broker.keys.create(&resource, administrator.as_str()).map_err(|error| refusal(&error))
-    })
-    .await?;
-    Ok(json(StatusCode::CREATED, &OneKey::from(record)))
+    changed(StatusCode::CREATED, move || broker.keys.create(&resource, administrator.as_str()))
+        .await
 }
 
 /// `POST /adyton/v1/keys/rotate`: the next epoch of a key. Older ones stay in force until they are retired.
@@ -109,13 +106,10 @@ pub(super) async fn rotate(
     Extension(administrator): Extension<Administrator>,
     body: Body,
 ) -> Result<Response, AdminRefusal> {
-    let asked: KeyToCreate = json_body(body).await?;
+    let asked: NamedKey = json_body(body).await?;
     let resource = resource(&asked.kid)?;
-    let record = blocking(move || {
-        broker.keys.rotate(&resource, administrator.as_str()).map_err(|error| refusal(&error))
-    })
-    .await?;
-    Ok(json(StatusCode::CREATED, &OneKey::from(record)))
+    changed(StatusCode::CREATED, move || broker.keys.rotate(&resource, administrator.as_str()))
+        .await
 }
 
 /// `POST /adyton/v1/keys/retire`: ends one epoch, which is named in the kid.
@@ -124,15 +118,20 @@ pub(super) async fn retire(
     Extension(administrator): Extension<Administrator>,
     body: Body,
 ) -> Result<Response, AdminRefusal> {
-    let asked: KeyToCreate = json_body(body).await?;
+    let asked: NamedKey = json_body(body).await?;
     let key: KeyId = asked.kid.parse().map_err(|_| {
         malformed("`kid` names no epoch", "use kbs:///<repository>/<type>/<tag>?epoch=<n>")
     })?;
-    let record = blocking(move || {
-        broker.keys.retire(&key, administrator.as_str()).map_err(|error| refusal(&error))
-    })
-    .await?;
-    Ok(json(StatusCode::OK, &OneKey::from(record)))
+    changed(StatusCode::OK, move || broker.keys.retire(&key, administrator.as_str())).await
+}
+
+/// Makes a change in the key store, and answers with what it made of the key.
+async fn changed(
+    status: StatusCode,
+    change: impl FnOnce() -> Result<KeyRecord, KeyStoreError> + Send + 'static,
+) -> Result<Response, AdminRefusal> {
+    let record = blocking(move || change().map_err(|error| refusal(&error))).await?;
+    Ok(json(status, &OneKey::from(record)))
 }
 
 /// `GET /adyton/v1/keys`
