@@ -29,7 +29,7 @@ use crate::address::{Bucket, Provider};
 use crate::credentials::{Credentials, Field};
 use crate::fault::Fault;
 use crate::remote::{Chunks, Pinned};
-use crate::settings::{Access, Addressing, StoreSettings};
+use crate::settings::{Addressing, StoreSettings};
 use crate::storage::StoreError;
 use crate::transport::{Outgoing, Transport};
 
@@ -160,11 +160,8 @@ fn google(
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_base_url(endpoint.as_str().trim_end_matches('/'));
     }
-    let account = match &settings.access {
-        Access::Credentials(credentials) => credentials.value(Field::ServiceAccount),
-        Access::Anonymous => None,
-    };
-    builder = match account {
+    let credentials = settings.access.credentials();
+    builder = match credentials.and_then(|credentials| credentials.value(Field::ServiceAccount)) {
         // It asks Google for tokens itself, and so must hold the key.
         Some(account) => builder.with_service_account_key(account),
         None => {
@@ -214,7 +211,7 @@ enum Signer {
 
 impl Signer {
     fn new(settings: &StoreSettings, provider: Provider) -> Result<Self, StoreError> {
-        let Access::Credentials(credentials) = &settings.access else { return Ok(Self::Nobody) };
+        let Some(credentials) = settings.access.credentials() else { return Ok(Self::Nobody) };
         let has = |field| credentials.has(field);
         let (sound, expected) = match provider {
             Provider::S3 => (

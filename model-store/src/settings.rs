@@ -63,6 +63,16 @@ pub enum Access {
     Credentials(Arc<Credentials>),
 }
 
+impl Access {
+    /// What is shown to whoever asks, if anything is.
+    pub(crate) fn credentials(&self) -> Option<&Arc<Credentials>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Credentials(credentials) => Some(credentials),
+        }
+    }
+}
+
 /// Whether anybody is asked without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlainHttp {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::credentials::{Credentials, Field};
 use crate::fault::Fault;
 use crate::remote::{Chunks, Pinned, chunks};
-use crate::settings::{Access, StoreSettings};
+use crate::settings::StoreSettings;
 use crate::storage::StoreError;
 use crate::transport::{ContentRange, Transport, content_length};
 
@@ -37,10 +37,7 @@ impl Web {
         transport: Transport,
         settings: &StoreSettings,
     ) -> Result<Self, StoreError> {
-        let credentials = match &settings.access {
-            Access::Anonymous => None,
-            Access::Credentials(credentials) => Some(Arc::clone(credentials)),
-        };
+        let credentials = settings.access.credentials().cloned();
         if credentials.as_ref().is_some_and(|credentials| authorization(credentials).is_none()) {
             return Err(StoreError::Credentials {
                 scheme: "https",

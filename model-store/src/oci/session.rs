@@ -10,7 +10,7 @@ use url::Url;
 use super::token::Challenge;
 use crate::credentials::{Credentials, Field};
 use crate::fault::Fault;
-use crate::settings::{Access, StoreSettings};
+use crate::settings::StoreSettings;
 use crate::storage::StoreError;
 use crate::transport::{Outgoing, PacedBody, Transport, judge, wanted};
 use crate::web::authorization;
@@ -30,10 +30,7 @@ impl Session {
         transport: Transport,
         settings: &StoreSettings,
     ) -> Result<Self, StoreError> {
-        let credentials = match &settings.access {
-            Access::Anonymous => None,
-            Access::Credentials(credentials) => Some(Arc::clone(credentials)),
-        };
+        let credentials = settings.access.credentials().cloned();
         if credentials.as_deref().is_some_and(|credentials| authorization(credentials).is_none()) {
             let expected = "give username and password, or bearer_token";
             return Err(StoreError::Credentials { scheme: "oci", expected });
