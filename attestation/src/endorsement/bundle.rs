@@ -22,10 +22,7 @@ use crate::claims::Fmspc;
 use crate::endorsement::amd_json::{self, AmdJson};
 use crate::endorsement::intel::CollateralJson;
 use crate::endorsement::item::EndorsementItem;
-use crate::endorsement::nvidia_json::{self, NvidiaJson};
-use crate::endorsement::{
-    AmdEndorsements, EndorsementError, IntelEndorsements, NvidiaEndorsements,
-};
+use crate::endorsement::{AmdEndorsements, EndorsementError, IntelEndorsements};
 use crate::limits::{MAX_ENDORSEMENT_BUNDLE_LEN, MAX_ENDORSEMENT_ENTRIES};
 use crate::unix_time::UnixTime;
 
@@ -34,7 +31,6 @@ use crate::unix_time::UnixTime;
 pub struct EndorsementBundle {
     intel: Vec<Arc<IntelEndorsements>>,
     amd: AmdEndorsements,
-    nvidia: NvidiaEndorsements,
 }
 
 /// What decides how the rest of a file is read; everything else is skipped without being kept.
@@ -63,9 +59,14 @@ struct BundleV2Json {
     intel: Entries<CollateralJson>,
     #[serde(default)]
     amd: AmdJson,
-    #[serde(default)]
-    nvidia: NvidiaJson,
+    #[serde(default, rename = "nvidia")]
+    _nvidia: Reserved,
 }
+
+/// A member that is there and has nothing in it yet (docs/decisions/0033).
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reserved {}
 
 impl EndorsementBundle {
     /// Parses a bundle of version 2 or 1, or one bare collateral object.
@@ -87,9 +88,9 @@ impl EndorsementBundle {
                 Self::default().with_intel(file.tdx.0)
             }
             Some(2) => {
-                let BundleV2Json { intel, amd, nvidia, .. } = serde_json::from_slice(bytes)?;
+                let BundleV2Json { intel, amd, .. } = serde_json::from_slice(bytes)?;
                 let bundle = Self::default().with_intel(intel.0)?;
-                Ok(Self { amd: amd.parse()?, nvidia: nvidia.parse()?, ..bundle })
+                Ok(Self { amd: amd.parse()?, ..bundle })
             }
             Some(got) => Err(EndorsementError::Version { got }),
         }
@@ -125,8 +126,7 @@ impl EndorsementBundle {
             }
         }
         let amd = self.amd.merge(other.amd)?;
-        let nvidia = nvidia_json::merge(self.nvidia, other.nvidia)?;
-        Ok(Self { intel: self.intel, amd, nvidia })
+        Ok(Self { intel: self.intel, amd })
     }
 
     /// The bundle as JSON text of version 2.
@@ -134,8 +134,7 @@ impl EndorsementBundle {
     pub fn to_json(&self) -> String {
         let intel: Vec<Value> = self.entries().map(IntelEndorsements::to_json).collect();
         let amd = amd_json::to_json(&self.amd);
-        let nvidia = nvidia_json::to_json(&self.nvidia);
-        json!({ "version": 2, "intel": intel, "amd": amd, "nvidia": nvidia }).to_string()
+        json!({ "version": 2, "intel": intel, "amd": amd, "nvidia": {} }).to_string()
     }
 
     /// Every vendor statement in it, with its kind, subject, dates and digest, in the order of the
@@ -144,7 +143,7 @@ impl EndorsementBundle {
     pub fn items(&self) -> Vec<EndorsementItem> {
         let mut items: Vec<EndorsementItem> = Vec::new();
         let all = self.entries().flat_map(IntelEndorsements::items);
-        let all = all.chain(amd_json::items(&self.amd)).chain(nvidia_json::items(&self.nvidia));
+        let all = all.chain(amd_json::items(&self.amd));
         let mut seen = std::collections::BTreeSet::new();
         for item in all {
             if seen.insert((item.kind, item.subject.clone(), item.sha256.clone())) {
@@ -174,16 +173,13 @@ impl EndorsementBundle {
         };
         let intel = living.iter().filter(|entry| !superseded(entry)).cloned().collect();
         let amd = amd_json::pruned(self.amd, now);
-        let nvidia = nvidia_json::pruned(self.nvidia, now);
-        Self { intel, amd, nvidia }
+        Self { intel, amd }
     }
 
-    /// Number of entries: platform types of Intel, and items of the other vendors.
+    /// Number of entries: platform types of Intel, and items of AMD.
     #[must_use]
     pub fn len(&self) -> usize {
-        let amd = amd_json::items(&self.amd).len();
-        let nvidia = nvidia_json::items(&self.nvidia).len();
-        self.intel.len().saturating_add(amd).saturating_add(nvidia)
+        self.intel.len().saturating_add(amd_json::items(&self.amd).len())
     }
 
     /// Whether it has none.
@@ -201,12 +197,6 @@ impl EndorsementBundle {
     #[must_use]
     pub fn amd(&self) -> &AmdEndorsements {
         &self.amd
-    }
-
-    /// NVIDIA's statements.
-    #[must_use]
-    pub fn nvidia(&self) -> &NvidiaEndorsements {
-        &self.nvidia
     }
 
     /// The entry for a platform type that fits `now` best: TDX before SGX, one that is valid before
@@ -230,12 +220,6 @@ impl From<IntelEndorsements> for EndorsementBundle {
 impl From<AmdEndorsements> for EndorsementBundle {
     fn from(amd: AmdEndorsements) -> Self {
         Self { amd, ..Self::default() }
-    }
-}
-
-impl From<NvidiaEndorsements> for EndorsementBundle {
-    fn from(nvidia: NvidiaEndorsements) -> Self {
-        Self { nvidia, ..Self::default() }
     }
 }
 

@@ -20,8 +20,6 @@ pub mod bundle;
 pub mod fetch;
 pub mod intel;
 pub mod item;
-pub mod nvidia;
-mod nvidia_json;
 pub(crate) mod vek;
 mod x509;
 
@@ -29,7 +27,6 @@ pub use amd::AmdEndorsements;
 pub use bundle::EndorsementBundle;
 pub use intel::IntelEndorsements;
 pub use item::{EndorsementItem, Freshness, ItemKind, Validity};
-pub use nvidia::NvidiaEndorsements;
 
 /// Why a file is not a bundle of Endorsements.
 #[derive(Debug, thiserror::Error)]
